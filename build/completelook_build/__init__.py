@@ -1,0 +1,1 @@
+"""The training side of Complete the Look: data, model, training, evaluation, export."""

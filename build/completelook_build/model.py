@@ -1,0 +1,166 @@
+"""The Complete the Look heads: what is learned on top of the frozen backbone (paper section 3).
+
+Shapes: B scenes, P products, R = 196 regions, C categories, D = 128.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from completelook._contract import EMBEDDING_SIZE, FEATURE_MAP_CHANNELS, POOLED_SIZE
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig:
+    """The form of the heads.
+
+    `attention_scale` is None for the paper's softmax of -||t - e||^2; a number makes its logits
+    learnable in scale, starting there: unit vectors bound the plain logits to [-4, 0], which cannot
+    single out a small region.
+    """
+
+    categories: tuple[str, ...]
+    global_hidden_size: int = 256
+    local_hidden_size: int = 128
+    dropout: float = 0.5
+    attention_scale: float | None = None
+
+
+class StyleEmbedding(nn.Module):
+    """The paper's g: Linear - BatchNorm - ReLU - Dropout - Linear - L2 normalisation.
+
+    Inputs are standardised per dimension first, by the statistics of the training features.
+    """
+
+    input_mean: Tensor
+    input_deviation: Tensor
+
+    def __init__(self, input_size: int, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("input_mean", torch.zeros(input_size))
+        self.register_buffer("input_deviation", torch.ones(input_size))
+        self.layers = nn.Sequential(
+            nn.Linear(input_size, hidden_size),
+            nn.BatchNorm1d(hidden_size),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_size, EMBEDDING_SIZE),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, input_size] -> unit vectors [N, D]."""
+        standardised = (features - self.input_mean) / self.input_deviation
+        return functional.normalize(self.layers(standardised), dim=1)
+
+
+class CompatibilityHeads(nn.Module):
+    """Global and local style and category-guided attention (paper sections 3.2 to 3.4)."""
+
+    def __init__(self, config: HeadsConfig) -> None:
+        super().__init__()
+        self.style_global = StyleEmbedding(POOLED_SIZE, config.global_hidden_size, config.dropout)
+        self.style_local = StyleEmbedding(
+            FEATURE_MAP_CHANNELS, config.local_hidden_size, config.dropout
+        )
+        self.style_attention = StyleEmbedding(
+            FEATURE_MAP_CHANNELS, config.local_hidden_size, config.dropout
+        )
+        self.category_embedding = nn.Parameter(torch.randn(len(config.categories), EMBEDDING_SIZE))
+        scale = torch.tensor(1.0 if config.attention_scale is None else config.attention_scale)
+        self.attention_log_scale = nn.Parameter(
+            scale.log(), requires_grad=config.attention_scale is not None
+        )
+
+    def embed_products(self, pooled: Tensor) -> Tensor:
+        """Pooled vectors [P, 2048] -> f_p [P, D]."""
+        embeddings: Tensor = self.style_global(pooled)
+        return embeddings
+
+    def embed_regions(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Region features [B, R, 1024] -> attention [B, C, R] and f_i [B, R, D]."""
+        batch, count, channels = regions.shape
+        flat = regions.reshape(batch * count, channels)  # [B * R, 1024]
+        local = self.style_local(flat).reshape(batch, count, -1)  # [B, R, D]
+        keys = self.style_attention(flat).reshape(batch, count, -1)  # [B, R, D]
+        categories = functional.normalize(self.category_embedding, dim=1)  # [C, D]
+        # Both are unit vectors: ||t - e||^2 = 2 - 2 t.e
+        squared_distance = 2.0 - 2.0 * torch.matmul(keys, categories.t())  # [B, R, C]
+        logits = -self.attention_log_scale.exp() * squared_distance
+        attention = torch.softmax(logits.transpose(1, 2), dim=2)  # [B, C, R], over regions
+        return attention, local
+
+    def forward(
+        self, pooled: Tensor, regions: Tensor, categories: Tensor, products: Tensor
+    ) -> Tensor:
+        """The distance d(s, p) of each scene to its own products.
+
+        Scenes pooled [B, 2048], their regions [B, R, 1024], a category row for each [B], and
+        products pooled [B, P, 2048] of that category -> [B, P] in [0, 4].
+        """
+        batch = pooled.shape[0]
+        # Scenes and products share g_global's batch norm, so they go through it in one pass:
+        # apart, the running statistics would fit neither.
+        together = torch.cat([pooled, products.flatten(0, 1)])  # [B + B * P, 2048]
+        styles = self.style_global(together)  # [B + B * P, D]
+        scene_embedding = styles[:batch]  # [B, D]
+        product_embeddings = styles[batch:].unflatten(0, products.shape[:2])  # [B, P, D]
+        attention, local = self.embed_regions(regions)
+        own_attention = attention[torch.arange(batch, device=attention.device), categories]
+        context = torch.matmul(own_attention.unsqueeze(1), local).squeeze(1)  # [B, D]
+        return distances(scene_embedding, context, product_embeddings)
+
+
+def distances(scene: Tensor, context: Tensor, products: Tensor) -> Tensor:
+    """The paper's d = (d_global + d_local) / 2, collapsed to one inner product.
+
+    Scenes [B, D], contexts sum_i a_i f_i [B, D], products [B, P, D] -> [B, P]. Exact, since every f
+    is a unit vector and the attention sums to one (docs/model.md).
+    """
+    query = scene + context  # [B, D]
+    return 2.0 - torch.matmul(products, query.unsqueeze(2)).squeeze(2)
+
+
+class SceneHead(nn.Module):
+    """What Triton serves as `scene_head`: every category's context at once."""
+
+    heads_id: Tensor
+
+    def __init__(self, heads: CompatibilityHeads, heads_id: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.register_buffer("heads_id", torch.tensor([heads_id], dtype=torch.int64))
+
+    def forward(
+        self,
+        FEATURE_MAP__0: Tensor,  # noqa: N803 - libtorch names inputs by argument
+        POOLED__1: Tensor,  # noqa: N803
+        BACKBONE_ID__2: Tensor,  # noqa: N803
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Map [B, 1024, 14, 14], pooled [B, 2048] -> f_s, contexts, id, attention, regions."""
+        regions = FEATURE_MAP__0.flatten(2).transpose(1, 2)  # [B, R, 1024]
+        scene_embedding = self.heads.style_global(POOLED__1)  # [B, D]
+        attention, local = self.heads.embed_regions(regions)  # [B, C, R], [B, R, D]
+        contexts = torch.matmul(attention, local)  # [B, C, D]
+        grid = attention.unflatten(2, [FEATURE_MAP__0.shape[2], FEATURE_MAP__0.shape[3]])
+        model_id = torch.bitwise_xor(BACKBONE_ID__2, self.heads_id)  # [B, 1]
+        return scene_embedding, contexts, model_id, grid, local
+
+
+class ProductHead(nn.Module):
+    """What Triton serves as `product_head`."""
+
+    heads_id: Tensor
+
+    def __init__(self, heads: CompatibilityHeads, heads_id: int) -> None:
+        super().__init__()
+        self.style_global = heads.style_global
+        self.register_buffer("heads_id", torch.tensor([heads_id], dtype=torch.int64))
+
+    def forward(
+        self,
+        POOLED__0: Tensor,  # noqa: N803
+        BACKBONE_ID__1: Tensor,  # noqa: N803
+    ) -> tuple[Tensor, Tensor]:
+        """Pooled [B, 2048] -> f_p [B, D] and the model's id [B, 1]."""
+        return self.style_global(POOLED__0), torch.bitwise_xor(BACKBONE_ID__1, self.heads_id)

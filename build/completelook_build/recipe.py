@@ -1,0 +1,111 @@
+"""From data to a model folder: the one path that `completelook-build train` takes."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.models import ResNet
+
+from completelook_build.backbone import Backbone, BackboneSource, calibrate, load_resnet
+from completelook_build.features import BATCH_SIZE, Picture, load_readable
+from completelook_build.model import HeadsConfig
+from completelook_build.model_folder import TrainedModel, heads_id, save_model, versions
+from completelook_build.pairs import PairData, describe_dropped, read_pairs
+from completelook_build.progress import progress_bar
+from completelook_build.split import read_features, scene_picture
+from completelook_build.training import Trained, TrainingConfig, train_heads
+
+_CALIBRATION_IMAGES = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a trained model will be."""
+
+    pairs: Path
+    categories: Path
+    images: Path
+    features: Path
+    backbone: str = "imagenet"
+    attention_scale: float | None = None
+    training: TrainingConfig
+
+
+def train_model(recipe: Recipe, out: Path) -> TrainedModel:
+    """Train a model and save it. Raises DataError, WeightsError or ModelError."""
+    data = read_pairs(recipe.pairs, recipe.categories, recipe.images)
+    say(f"{len(data.pairs)} pairs, {describe_dropped(data.dropped)}")
+    resnet = prepare_backbone(BackboneSource(recipe.backbone), data, recipe.training.seed)
+    backbone = Backbone(resnet).eval()
+    features = read_features(data, backbone, recipe.features, ("train", "validation"))
+    config = HeadsConfig(categories=data.categories, attention_scale=recipe.attention_scale)
+    train = features.split("train", config.categories)
+    validation = features.split("validation", config.categories)
+    trained = train_heads(train, validation, config, recipe.training)
+    say(
+        f"best epoch {trained.best.epoch} of {len(trained.history)}: "
+        f"pairwise accuracy {trained.best.validation_accuracy:.3f} on held-out scenes"
+    )
+    card = _card(recipe, data, backbone, trained, config)
+    model = TrainedModel(resnet, trained.heads, config, card)
+    save_model(out, model, trained.history)
+    return model
+
+
+def prepare_backbone(source: BackboneSource, data: PairData, seed: int) -> ResNet:
+    """The backbone of a source; a random one is announced and calibrated on training pictures."""
+    resnet = load_resnet(source)
+    if source.random_seed is None:
+        return resnet
+    say(
+        f"backbone {source.text}: random weights, calibrated on the training pictures; not ImageNet"
+    )
+    pairs = data.split("train")
+    pictures = list(
+        dict.fromkeys(
+            [scene_picture(data, pair) for pair in pairs]
+            + [Picture(data.image(pair.product)) for pair in pairs]
+        )
+    )
+    chosen = np.random.default_rng(seed).permutation(len(pictures))[:_CALIBRATION_IMAGES]
+    with progress_bar("calibrating", total=len(chosen), unit="images") as advance:
+        calibrate(resnet, _batches([pictures[row] for row in chosen], advance))
+    return resnet
+
+
+def _batches(pictures: Sequence[Picture], advance: Callable[[int], None]) -> Iterator[torch.Tensor]:
+    """UINT8 [B, 224, 224, 3] each; pictures that cannot be read are left out."""
+    for start in range(0, len(pictures), BATCH_SIZE):
+        images = [load_readable(picture) for picture in pictures[start : start + BATCH_SIZE]]
+        readable = [image for image in images if image is not None]
+        if readable:
+            yield torch.from_numpy(np.stack(readable))
+        advance(len(images))
+
+
+def _card(
+    recipe: Recipe, data: PairData, backbone: Backbone, trained: Trained, config: HeadsConfig
+) -> dict[str, object]:
+    identifier = heads_id(trained.heads, config)
+    return {
+        "model_id": f"{backbone.id ^ identifier:016x}",
+        "backbone_id": f"{backbone.id:016x}",
+        "heads_id": f"{identifier:016x}",
+        "backbone": recipe.backbone,
+        "training": asdict(recipe.training),
+        "best": asdict(trained.best),
+        "data": {
+            "sha256": data.sha256,
+            "pairs": {name: len(data.split(name)) for name in data.splits},
+            "dropped": dict(data.dropped),
+        },
+        "versions": versions(),
+    }
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not a result."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,128 @@
+"""The pairs of one split as arrays over cached features: what training and evaluation read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from completelook_build.backbone import Backbone
+from completelook_build.errors import DataError
+from completelook_build.features import Features, Picture, extract
+from completelook_build.pairs import Pair, PairData
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """The cached features of scenes, product cropped out, and of products, and their rows."""
+
+    data: PairData
+    scenes: Features
+    products: Features
+    scene_row: Mapping[Picture, int]
+    product_row: Mapping[str, int]
+
+    def split(self, name: str, categories: Sequence[str]) -> "Split":
+        """The pairs of a split that can be read and have at least one negative.
+
+        Raises DataError where none is left.
+        """
+        return make_split(self, name, categories)
+
+
+@dataclass(frozen=True)
+class Split:
+    """N pairs as rows of the feature cache.
+
+    The candidates of a category are the split's own products of it, so that a test on unseen scenes
+    also ranks unseen products where the data keeps them apart.
+    """
+
+    features: PairFeatures
+    pairs: tuple[Pair, ...]
+    scene_rows: NDArray[np.int64]  # [N]
+    product_rows: NDArray[np.int64]  # [N]
+    categories: NDArray[np.int64]  # [N], rows of the category table
+    candidates: Mapping[int, NDArray[np.int64]]  # category -> product rows
+    fitting: Mapping[tuple[str, int], frozenset[int]]  # scene and category -> known product rows
+    without_negative: int
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def negatives(self, index: int) -> NDArray[np.int64]:
+        """The candidates of a pair's category that are not known to fit its scene."""
+        category = int(self.categories[index])
+        fitting = self.fitting[self.pairs[index].scene, category]
+        candidates = self.candidates[category]
+        return candidates[~np.isin(candidates, list(fitting))]
+
+    def draw_negatives(
+        self, indices: NDArray[np.int64], count: int, random: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Random negatives of the same category for some pairs, [len(indices), count]."""
+        return np.stack([random.choice(self.negatives(index), count) for index in indices])
+
+
+def read_features(
+    data: PairData, backbone: Backbone, cache: Path, splits: Sequence[str]
+) -> PairFeatures:
+    """The features of the scenes and products of some splits, computed where not yet cached."""
+    pairs = [pair for name in splits for pair in data.split(name)]
+    scenes = list(dict.fromkeys(scene_picture(data, pair) for pair in pairs))
+    products = list(dict.fromkeys(pair.product for pair in pairs))
+    if not pairs:
+        raise DataError(f"no pair is in the splits {', '.join(splits)}")
+    product_pictures = [Picture(data.image(product)) for product in products]
+    return PairFeatures(
+        data,
+        extract(backbone, scenes, cache, with_regions=True, label="scene features"),
+        extract(backbone, product_pictures, cache, with_regions=False, label="product features"),
+        {picture: row for row, picture in enumerate(scenes)},
+        {product: row for row, product in enumerate(products)},
+    )
+
+
+def scene_picture(data: PairData, pair: Pair) -> Picture:
+    """A pair's scene with its product cropped out."""
+    return Picture(data.image(pair.scene), pair.crop.box)
+
+
+def make_split(features: PairFeatures, name: str, categories: Sequence[str]) -> Split:
+    """See `PairFeatures.split`."""
+    pairs = [pair for pair in features.data.split(name) if _is_readable(features, pair)]
+    row_of = {category: row for row, category in enumerate(categories)}
+    pairs = [pair for pair in pairs if pair.category in row_of]
+    candidates: dict[int, set[int]] = {}
+    fitting: dict[tuple[str, int], set[int]] = {}
+    for pair in pairs:
+        category, product = row_of[pair.category], features.product_row[pair.product]
+        candidates.setdefault(category, set()).add(product)
+        fitting.setdefault((pair.scene, category), set()).add(product)
+    usable = [
+        pair
+        for pair in pairs
+        if candidates[row_of[pair.category]] - fitting[pair.scene, row_of[pair.category]]
+    ]
+    if not usable:
+        raise DataError(
+            f"the split {name!r} has no pair left whose pictures can be read and whose category "
+            "has another product in it"
+        )
+    return Split(
+        features,
+        tuple(usable),
+        np.array([features.scene_row[scene_picture(features.data, pair)] for pair in usable]),
+        np.array([features.product_row[pair.product] for pair in usable]),
+        np.array([row_of[pair.category] for pair in usable]),
+        {category: np.array(sorted(rows)) for category, rows in candidates.items()},
+        {key: frozenset(rows) for key, rows in fitting.items()},
+        len(pairs) - len(usable),
+    )
+
+
+def _is_readable(features: PairFeatures, pair: Pair) -> bool:
+    scene = features.scene_row[scene_picture(features.data, pair)]
+    product = features.product_row[pair.product]
+    return not (features.scenes.broken[scene] or features.products.broken[product])

@@ -1,0 +1,147 @@
+"""The config.pbtxt of every model in the repository, from the contract of `completelook._contract`.
+
+The files are the production ones: a GPU container and the embedded server read the same. They are
+committed with the showroom's category table; an export writes its own table into them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from completelook._contract import (
+    BACKBONE,
+    CATEGORIES_PARAMETER,
+    EMBED_PRODUCT,
+    EMBED_SCENE,
+    EXPLAIN_SCENE,
+    PRODUCT_HEAD,
+    SCENE_HEAD,
+    Model,
+    Tensor,
+)
+
+MAX_BATCH_SIZE = 32
+
+_GENERATED = (
+    "# Written by `completelook-build export`; change build/completelook_build/triton_config.py.\n"
+)
+
+_BACKBONE_BATCHING = """\
+dynamic_batching {
+  # Paid once per request, here alone: what leaves the backbone together reaches the heads together.
+  max_queue_delay_microseconds: 2000
+  # Overload is refused here, before any work is spent on it.
+  default_queue_policy {
+    max_queue_size: 64
+    timeout_action: REJECT
+    default_timeout_microseconds: 5000000
+  }
+}
+"""
+
+_HEAD_BATCHING = """\
+dynamic_batching {
+  # Never smaller than a backbone batch per instance, or finished backbone work is thrown away.
+  default_queue_policy {
+    max_queue_size: 256
+  }
+}
+"""
+
+
+def repository_configs(categories: Sequence[str]) -> Mapping[str, str]:
+    """The text of each model's config.pbtxt, by the model's name."""
+    return {
+        BACKBONE.name: _torchscript(BACKBONE, _BACKBONE_BATCHING),
+        SCENE_HEAD.name: _torchscript(SCENE_HEAD, _HEAD_BATCHING),
+        PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, _HEAD_BATCHING),
+        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, categories),
+        EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, categories),
+        EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, categories),
+    }
+
+
+def _torchscript(model: Model, batching: str) -> str:
+    return (
+        f"{_GENERATED}"
+        f'name: "{model.name}"\n'
+        'backend: "pytorch"\n'
+        f"max_batch_size: {MAX_BATCH_SIZE}\n\n"
+        f"{_tensors('input', model.inputs)}\n"
+        f"{_tensors('output', model.outputs)}\n"
+        "# The GPU where there is one, else the CPU.\n"
+        "instance_group [ { count: 1 kind: KIND_AUTO } ]\n\n"
+        f"{batching}\n"
+        'parameters { key: "INFERENCE_MODE" value { string_value: "true" } }\n\n'
+        f"{_warmup(model, 1)}{_warmup(model, MAX_BATCH_SIZE)}"
+    )
+
+
+def _tensors(kind: str, tensors: Sequence[Tensor]) -> str:
+    lines = "".join(
+        f'  {{ name: "{t.name}" data_type: TYPE_{t.data_type} dims: {list(t.shape)} }},\n'
+        for t in tensors
+    )
+    return f"{kind} [\n" + lines.removesuffix(",\n") + "\n]\n"
+
+
+def _warmup(model: Model, batch_size: int) -> str:
+    # zero_data: random data for FP32 is raw bytes, NaN included.
+    inputs = "".join(
+        f'  inputs {{ key: "{t.name}" value {{ data_type: TYPE_{t.data_type} '
+        f"dims: {list(t.shape)} zero_data: true }} }}\n"
+        for t in model.inputs
+    )
+    # Twice, since libtorch's profiling executor compiles on the second run.
+    return (
+        "model_warmup {\n"
+        f'  name: "batch of {batch_size}"\n'
+        f"  batch_size: {batch_size}\n"
+        "  count: 2\n"
+        f"{inputs}"
+        "}\n"
+    )
+
+
+def _ensemble(model: Model, head: Model, categories: Sequence[str]) -> str:
+    table = json.dumps(list(categories), ensure_ascii=False)
+    return (
+        f"{_GENERATED}"
+        f'name: "{model.name}"\n'
+        'platform: "ensemble"\n'
+        f"max_batch_size: {MAX_BATCH_SIZE}\n\n"
+        f"{_tensors('input', model.inputs)}\n"
+        f"{_tensors('output', model.outputs)}\n"
+        "# Row k of CONTEXT_EMBEDDINGS and ATTENTION belongs to the k-th name.\n"
+        f'parameters {{ key: "{CATEGORIES_PARAMETER}" '
+        f"value {{ string_value: {_quoted(table)} }} }}\n\n"
+        "ensemble_scheduling {\n"
+        f"{_step(BACKBONE, head.inputs)}"
+        f"{_step(head, model.outputs)}"
+        "}\n"
+    )
+
+
+def _step(model: Model, wanted: Sequence[Tensor]) -> str:
+    """An ensemble step: a tensor goes by its name without libtorch's index."""
+    names = {_plain(tensor.name) for tensor in wanted}
+    inputs = "".join(
+        f'    input_map {{ key: "{t.name}" value: "{_plain(t.name)}" }}\n' for t in model.inputs
+    )
+    outputs = "".join(
+        f'    output_map {{ key: "{t.name}" value: "{_plain(t.name)}" }}\n'
+        for t in model.outputs
+        if _plain(t.name) in names
+    )
+    return (
+        f'  step {{\n    model_name: "{model.name}"\n    model_version: -1\n{inputs}{outputs}  }}\n'
+    )
+
+
+def _plain(name: str) -> str:
+    return name.rpartition("__")[0] or name
+
+
+def _quoted(text: str) -> str:
+    """A string of the protobuf text format."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,61 @@
+"""Every error a user can cause, as one tree.
+
+CompleteLookError
+├── ImageError              a picture cannot be read
+├── CategoryError           a category is unknown or ambiguous
+├── TableError              a table of products is missing, empty or malformed
+├── CatalogError            a catalog file is missing or not a catalog
+│   └── ModelMismatch       a catalog was made by other weights than the server's
+├── ServerError             the server answered with a failure
+│   ├── ServerUnavailable   nothing answers, or what answers is not Triton's gRPC
+│   ├── ServerOverloaded    the server refused or timed out the request under load
+│   └── ContractError       the server's models are not the ones this client speaks to
+└── EmbeddedServerError     the embedded server cannot start or has died
+
+The training side adds its own leaves in `completelook_build.errors`. A message names the bad value,
+what was expected, and the way out; the command line prints it as one line and exits with 1.
+"""
+
+
+class CompleteLookError(Exception):
+    """The base of every error this package raises on purpose."""
+
+
+class ImageError(CompleteLookError):
+    """A picture cannot be read."""
+
+
+class CategoryError(CompleteLookError):
+    """A category is unknown or ambiguous."""
+
+
+class TableError(CompleteLookError):
+    """A table of products is missing, empty or malformed."""
+
+
+class CatalogError(CompleteLookError):
+    """A catalog file is missing or not a catalog."""
+
+
+class ModelMismatch(CatalogError):
+    """A catalog was made by other weights than the server's."""
+
+
+class ServerError(CompleteLookError):
+    """The server answered with a failure."""
+
+
+class ServerUnavailable(ServerError):
+    """Nothing answers at the address, or what answers is not Triton's gRPC."""
+
+
+class ServerOverloaded(ServerError):
+    """The server refused or timed out the request under load."""
+
+
+class ContractError(ServerError):
+    """The server's models are not the ones this client speaks to."""
+
+
+class EmbeddedServerError(CompleteLookError):
+    """The embedded server cannot start or has died."""

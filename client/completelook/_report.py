@@ -1,0 +1,137 @@
+"""Reports: scenes and their ranked products as one HTML page that needs no other file."""
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from completelook._catalog import Catalog, format_model_id
+from completelook._concurrency import map_in_flight
+from completelook._errors import ImageError
+from completelook._explain import attention_map, overlay, shrunk
+from completelook._images import open_image
+from completelook._ranking import Match, RankedScene
+
+_TEMPLATE = "_report.html.jinja"
+_SCENE_SIDE = 900
+_OVERLAY_SIDE = 480
+_PRODUCT_SIDE = 240
+_PRODUCTS_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class _Picture:
+    data: str  # a data URI, empty when the picture cannot be opened
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Product:
+    match: Match
+    name: str
+    picture: _Picture
+
+
+@dataclass(frozen=True)
+class _Category:
+    path: list[str]  # the parts of its name
+    overlay: _Picture
+    products: list[_Product]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    name: str
+    photo: _Picture
+    categories: list[_Category]
+
+
+def write_report(path: Path, scenes: Iterable[RankedScene], catalog: Catalog) -> None:
+    """Write the page; the scenes must be embedded with regions.
+
+    A product whose picture cannot be opened shows a placeholder.
+
+    Raises ImageError for a scene that cannot be opened, OSError.
+    """
+    environment = Environment(
+        loader=PackageLoader("completelook", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(_TEMPLATE).stream(
+        scenes=_prepared(scenes, catalog),
+        catalog_name=catalog.path.name,
+        product_count=len(catalog),
+        model_id=format_model_id(catalog.model_id),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        page.dump(str(unfinished), encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _prepared(scenes: Iterable[RankedScene], catalog: Catalog) -> Iterator[_Scene]:
+    """The scenes as the template shows them, one at a time: a page can be larger than memory."""
+    product_picture = lru_cache(maxsize=2048)(_product_picture)
+    for scene in scenes:
+        photo = shrunk(open_image(scene.source), _SCENE_SIDE)
+        rows = list({match.row for matches in scene.matches.values() for match in matches})
+        sources = [catalog.image_source(row) for row in rows]
+        pictures = map_in_flight(product_picture, sources, in_flight=_PRODUCTS_IN_FLIGHT)
+        pictures_by_row = dict(zip(rows, pictures, strict=True))
+        yield _Scene(
+            name=Path(scene.source).name,
+            photo=_picture(photo),
+            categories=[
+                _category(scene, photo, category, matches, pictures_by_row, catalog)
+                for category, matches in scene.matches.items()
+            ],
+        )
+
+
+def _category(
+    scene: RankedScene,
+    photo: Image.Image,
+    category: str,
+    matches: list[Match],
+    pictures_by_row: Mapping[int, _Picture],
+    catalog: Catalog,
+) -> _Category:
+    attention = attention_map(scene.embedding, catalog.categories.resolve(category))
+    return _Category(
+        path=category.split("|"),
+        overlay=_picture(overlay(shrunk(photo, _OVERLAY_SIDE), attention)),
+        products=[
+            _Product(
+                match=match,
+                name=str(catalog.row(match.row).get("name") or ""),
+                picture=pictures_by_row[match.row],
+            )
+            for match in matches
+        ],
+    )
+
+
+def _product_picture(source: str) -> _Picture:
+    try:
+        return _picture(shrunk(open_image(source), _PRODUCT_SIDE))
+    except ImageError as exc:
+        return _Picture(data="", problem=str(exc))
+
+
+def _picture(image: Image.Image) -> _Picture:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _Picture(f"data:image/webp;base64,{data}", image.width, image.height)

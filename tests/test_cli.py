@@ -1,0 +1,336 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pyarrow as pa
+import pytest
+from completelook import Catalog, cli
+from completelook._catalog import write_catalog
+from completelook.server import _serve
+from fakes import CATEGORIES, MODEL_ID, FakeTriton, axis, expected_distances, make_catalog, picture
+from PIL import Image
+
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture
+def run(triton: FakeTriton, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line against the fake server: exit code, stdout, stderr."""
+    monkeypatch.setenv("COMPLETELOOK_SERVER", triton.address)
+
+    def run_command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["completelook", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return int(caught.value.code or 0), output.out, output.err
+
+    return run_command
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table of three rugs."""
+    for red in range(3):
+        picture(red).save(tmp_path / f"{red}.png")
+    path = tmp_path / "products.csv"
+    path.write_text("id,image,category\n" + "".join(f"r{n},{n}.png,Home|Rugs\n" for n in range(3)))
+    return path
+
+
+def test_categories_are_one_a_line_in_the_models_order(run) -> None:
+    assert run("categories") == (0, "\n".join(CATEGORIES) + "\n", "")
+
+
+def test_the_server_option_beats_the_environment(run, triton: FakeTriton, monkeypatch) -> None:
+    monkeypatch.setenv("COMPLETELOOK_SERVER", NOWHERE)
+    assert run("categories")[0] == 1
+    assert run("categories", "--server", triton.address)[0] == 0
+
+
+def test_rank_prints_a_table_per_category(run, scene: Path, catalog_path: Path) -> None:
+    code, out, _ = run("rank", scene, "--catalog", catalog_path, "--top", 2)
+    assert code == 0
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert ["Home|Rugs", "for", "room.png"] in lines
+    assert ["1", "rug-3", "The", "rug", "<3>", "1.0000", "0.0000", "2.0000"] in lines
+    assert ["1", "chair-3", "The", "chair", "<3>", "1.0000", "0.0000", "2.0000"] in lines
+    assert sum(line[0].isdigit() for line in lines) == 4
+
+
+def test_a_piped_table_is_as_wide_as_its_longest_id(run, tmp_path: Path, scene: Path) -> None:
+    long_id = "sku-[bold]" + "0123456789" * 30
+    products = pa.table({"id": [long_id], "category": [CATEGORIES[0]], "image": ["x.jpg"]})
+    write_catalog(
+        tmp_path / "c.arrow",
+        products,
+        axis(0)[np.newaxis],
+        model_id=MODEL_ID,
+        categories=CATEGORIES,
+    )
+    assert long_id in run("rank", scene, "--catalog", tmp_path / "c.arrow")[1]
+
+
+def test_rank_json_is_one_object_per_product(run, scene: Path, catalog_path: Path) -> None:
+    code, out, err = run(
+        "rank",
+        scene,
+        scene,
+        "--catalog",
+        catalog_path,
+        "--category",
+        "chairs",
+        "--top",
+        1,
+        "--json",
+    )
+    assert (code, err) == (0, "")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) == 2
+    global_distance, local_distance = expected_distances(3, 3, 3)
+    assert lines[0] == {
+        "scene": str(scene),
+        "category": "Garden|Chairs",
+        "rank": 1,
+        "id": "chair-3",
+        "image": str(catalog_path.parent / "products" / "3.png"),
+        "distance": (global_distance + local_distance) / 2,
+        "global_distance": global_distance,
+        "local_distance": local_distance,
+    }
+
+
+def test_categories_are_ranked_in_the_order_asked_for(run, scene: Path, catalog_path: Path) -> None:
+    arguments = ["--category", "Chairs", "--category", "Rugs", "--top", "1", "--json"]
+    out = run("rank", scene, "--catalog", catalog_path, *arguments)[1]
+    assert [json.loads(line)["category"] for line in out.splitlines()] == [
+        "Garden|Chairs",
+        "Home|Rugs",
+    ]
+
+
+def test_explain_writes_pictures_and_leaves_stdout_alone(
+    run, scene: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    plain = run("rank", scene, "--catalog", catalog_path)
+    code, out, err = run("rank", scene, "--catalog", catalog_path, "--explain", tmp_path / "maps")
+    assert (code, out) == plain[:2]
+    assert "2 pictures" in err
+    with Image.open(tmp_path / "maps" / "room--Home-Rugs.jpg") as overlay:
+        assert overlay.size == (64, 40)
+
+
+def test_html_writes_a_page_and_leaves_stdout_alone(
+    run, scene: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    plain = run("rank", scene, "--catalog", catalog_path, "--json")
+    page = tmp_path / "page.html"
+    code, out, err = run("rank", scene, "--catalog", catalog_path, "--json", "--html", page)
+    assert (code, out, err) == (0, plain[1], f"wrote {page}\n")
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_index_writes_a_catalog_that_rank_reads(run, table: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "new.arrow"
+    code, out, err = run("index", table, "--catalog", catalog)
+    assert (code, out) == (0, "")
+    assert "3 products" in err
+    assert Catalog.open(catalog).model_id == MODEL_ID
+    out = run("rank", tmp_path / "2.png", "--catalog", catalog, "--json")[1]
+    assert json.loads(out.splitlines()[0])["id"] == "r2"
+
+
+def test_index_exits_with_3_when_it_skipped_a_picture(run, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"not a picture")
+    code, out, err = run("index", table, "--catalog", tmp_path / "new.arrow")
+    assert (code, out) == (3, "")
+    assert "skipped 1 images, see" in err
+    assert "r1" in (tmp_path / "new.arrow.failures.csv").read_text()
+
+
+def test_index_may_stop_at_the_first_failure(run, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"not a picture")
+    code, _, err = run("index", table, "--catalog", tmp_path / "new.arrow", "--on-error", "fail")
+    assert code == 1
+    assert "error: " in err
+    assert not (tmp_path / "new.arrow").exists()
+
+
+def test_doctor_prints_a_line_per_check(run, tmp_path: Path, triton: FakeTriton) -> None:
+    code, out, _ = run("doctor", "--model-repository", tmp_path)
+    assert code == 0
+    assert all(line.startswith("ok  ") for line in out.splitlines())
+    triton.product_model_id = 7
+    code, out, _ = run("doctor", "--model-repository", tmp_path)
+    assert code == 1
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("FAIL")] == [
+        "FAIL  model id"
+    ]
+
+
+def test_serve_passes_on_what_follows_the_dashes(run, monkeypatch) -> None:
+    seen = {}
+    monkeypatch.setattr(
+        _serve, "serve", lambda repository, **options: seen.update(options, at=repository)
+    )
+    assert run("serve", "--grpc-port", 9001, "--", "--log-verbose=1", "--http-port=5")[0] == 0
+    assert seen == {
+        "at": Path("model_repository"),
+        "grpc_port": 9001,
+        "http_port": 8000,
+        "metrics_port": 8002,
+        "arguments": ["--log-verbose=1", "--http-port=5"],
+    }
+
+
+def broken_pictures(folder: Path) -> dict[str, Path]:
+    picture(1, (400, 300)).save(folder / "whole.jpg")
+    whole = (folder / "whole.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "note.txt").write_text("hello")
+    return {
+        "a missing scene": folder / "gone.jpg",
+        "a scene that is no picture": folder / "note.txt",
+        "a truncated scene": folder / "cut.jpg",
+    }
+
+
+@pytest.mark.parametrize(
+    "which", ["a missing scene", "a scene that is no picture", "a truncated scene"]
+)
+def test_a_bad_scene_is_one_line_that_names_it(
+    run, which: str, tmp_path: Path, catalog_path: Path
+) -> None:
+    scene = broken_pictures(tmp_path)[which]
+    assert_one_line_error(run("rank", scene, "--catalog", catalog_path), scene.name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        pytest.param(["--category", "Sofas"], "Sofas", id="unknown category"),
+        pytest.param(["--category", "Lamps"], "ambiguous", id="ambiguous category"),
+        pytest.param(["--category", "Home|Lamps"], "Home|Lamps", id="category without products"),
+        pytest.param(["--server", NOWHERE], "completelook serve", id="server down"),
+        pytest.param(["--server", "localhost"], "HOST:PORT", id="no port"),
+        pytest.param(["--catalog", "gone.arrow"], "gone.arrow", id="missing catalog"),
+        pytest.param(["--catalog", __file__], "test_cli.py", id="no catalog"),
+        pytest.param(["--html", "/proc/nowhere/x.html"], "/proc/nowhere", id="page not writable"),
+    ],
+)
+def test_a_bad_argument_of_rank_is_one_line(
+    run, arguments: list[str], names: str, scene: Path, catalog_path: Path
+) -> None:
+    assert_one_line_error(run("rank", scene, "--catalog", catalog_path, *arguments), names)
+
+
+def test_a_catalog_of_another_model_is_one_line(run, scene: Path, tmp_path: Path) -> None:
+    other = make_catalog(tmp_path / "other.arrow", model_id=0xABC)
+    result = run("rank", scene, "--catalog", other)
+    assert_one_line_error(result, "0000000000000abc")
+    assert "completelook index" in result[2]
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "names"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size", "overloaded"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", "within 30 s"),
+        (grpc.StatusCode.NOT_FOUND, "unknown model", "completelook-build export"),
+        (grpc.StatusCode.INTERNAL, "Stub process\n'b_0' is not healthy.", "restart the server"),
+    ],
+    ids=["overloaded", "too late", "no model", "dead stub"],
+)
+def test_a_failing_server_is_one_line(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path, code, details: str, names: str
+) -> None:
+    triton.fail("ModelInfer", code, details)
+    assert_one_line_error(run("rank", scene, "--catalog", catalog_path), names)
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        pytest.param("id,image,category\n", "products.csv", id="empty table"),
+        pytest.param("id,image\na,0.png\n", "category", id="missing column"),
+        pytest.param("id,image,category\na,0.png,R\na,1.png,R\n", "'a'", id="duplicate id"),
+    ],
+)
+def test_a_bad_table_is_one_line_and_leaves_the_catalog_alone(
+    run, table: Path, catalog_path: Path, content: str, names: str
+) -> None:
+    before = catalog_path.read_bytes()
+    table.write_text(content)
+    assert_one_line_error(run("index", table, "--catalog", catalog_path), names)
+    assert catalog_path.read_bytes() == before
+
+
+def test_indexing_without_a_server_leaves_the_catalog_alone(
+    run, table: Path, catalog_path: Path
+) -> None:
+    before = catalog_path.read_bytes()
+    result = run("index", table, "--catalog", catalog_path, "--server", NOWHERE)
+    assert_one_line_error(result, "completelook serve")
+    assert catalog_path.read_bytes() == before
+
+
+def assert_one_line_error(result: tuple[int, str, str], names: str) -> None:
+    code, _, err = result
+    assert code == 1
+    # A progress bar may stand above it.
+    assert err.splitlines()[-1].startswith("error: ")
+    assert names in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["rank", "x.jpg"], id="no catalog"),
+        pytest.param(["rank", "--catalog", "c"], id="no scene"),
+        pytest.param(["rank", "x.jpg", "--catalog", "c", "--top", "0"], id="no products"),
+        pytest.param(["index", "x", "--catalog", "c", "--on-error", "cry"], id="unknown choice"),
+        pytest.param(["fly"], id="unknown command"),
+        pytest.param(["categories", "--what"], id="unknown option"),
+    ],
+)
+def test_wrong_usage_exits_with_2(run, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err
+
+
+def test_an_interrupt_exits_with_130(run, monkeypatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("completelook._client.CompleteLook.__init__", interrupt)
+    code, _, err = run("categories")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+def test_a_bug_is_not_dressed_up_as_a_users_error(run, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("completelook._client.CompleteLook.__init__", fail)
+    with pytest.raises(ZeroDivisionError):
+        run("categories")
+
+
+def test_a_closed_pipe_is_quiet(triton: FakeTriton, scene: Path, catalog_path: Path) -> None:
+    command = [sys.executable, "-c", "from completelook.cli import main; main()", "rank"]
+    options = ["--catalog", str(catalog_path), "--server", triton.address, "--json"]
+    with subprocess.Popen(
+        [*command, *[str(scene)] * 200, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1

@@ -1,0 +1,397 @@
+import os
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from completelook import _images
+from completelook._errors import ImageError
+from completelook._images import load_image, open_image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
+
+
+def encoded(image, form="PNG", **options):
+    buffer = BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def halves(left=RED, right=BLUE, size=(40, 20)):
+    image = Image.new("RGB", size, left)
+    image.paste(right, (size[0] // 2, 0, *size))
+    return image
+
+
+def test_the_tensor_is_the_whole_picture_squashed():
+    tensor = load_image(halves(size=(600, 90)))
+    assert tensor.shape == (224, 224, 3)
+    assert tensor.dtype == np.uint8
+    assert (tensor[:, :108] == RED).all()
+    assert (tensor[:, 116:] == BLUE).all()
+
+
+def test_the_tensor_can_be_written_to():
+    load_image(halves())[0, 0] = 7
+
+
+def test_a_tensor_passes_unchanged():
+    tensor = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    assert np.array_equal(load_image(tensor), tensor)
+    assert np.array_equal(load_image(encoded(Image.fromarray(tensor))), tensor)
+
+
+def test_shrinking_is_antialiased():
+    lines = np.zeros((1120, 1120, 3), np.uint8)
+    lines[:, ::2] = 255  # finer than the tensor's pixels: only gray is right
+    assert np.abs(load_image(lines)[:, 4:-4].astype(int) - 128).max() <= 16
+
+
+def test_jpeg_is_not_read_at_a_smaller_scale():
+    # Pillow's draft mode would decode to 1/8 before resizing and give other values.
+    noise = np.random.default_rng(0).integers(0, 256, (1792, 1792, 3), dtype=np.uint8)
+    content = encoded(Image.fromarray(noise), "JPEG", quality=90)
+    whole = np.asarray(Image.open(BytesIO(content)).convert("RGB"))
+    assert np.array_equal(load_image(content), load_image(whole))
+
+
+def test_every_kind_of_source_gives_the_same(tmp_path):
+    image = halves()
+    path = tmp_path / "a.png"
+    image.save(path)
+    expected = load_image(image)
+    for source in (path, str(path), path.read_bytes(), np.asarray(image), Image.open(path)):
+        assert np.array_equal(load_image(source), expected)
+
+
+def test_an_opened_picture_is_not_the_callers_own():
+    image = halves()
+    open_image(image).paste(GREEN, (0, 0, 40, 20))
+    assert image.getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation, form):
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:16, :24] = 255  # white in the corner at the top left of the upright picture
+    undo = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
+    undo |= {6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+    stored = Image.fromarray(pixels)
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose[undo[orientation]])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    upright = np.asarray(open_image(encoded(stored, form, exif=exif)))
+    assert upright.shape == (32, 48, 3)
+    assert upright[4:12, 4:20].min() > 230
+    assert max(upright[20:].max(), upright[:, 28:].max()) < 25
+
+
+def test_unreadable_exif_leaves_the_picture_as_it_is():
+    content = encoded(halves(), "JPEG", exif=b"Exif\0\0no tiff header, no tags")
+    assert open_image(content).size == (40, 20)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_not_clipped(form):
+    ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(1, 256)
+    gray = np.asarray(open_image(encoded(Image.fromarray(ramp), form)))
+    assert np.array_equal(gray, np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3))
+
+
+@pytest.mark.parametrize(
+    ("mode", "values"),
+    [
+        pytest.param("I;16", [0, 32768, 65535], id="16-bit"),
+        pytest.param("I;16B", [0, 32768, 65535], id="16-bit, big-endian"),
+        pytest.param("I", [0, 32768, 65535], id="32-bit holding 16"),
+        pytest.param("I", [0, 2**30, 2**31 - 1], id="32-bit"),
+        pytest.param("F", [0.0, 0.5, 1.0], id="float to 1"),
+        pytest.param("F", [-3.0, 128.0, 255.0], id="float to 255"),
+        pytest.param("F", [0.0, 32768.0, 65535.0], id="float to 65535"),
+    ],
+)
+def test_deep_modes_keep_their_scale(mode, values):
+    image = Image.new(mode, (3, 1))
+    for x, value in enumerate(values):
+        image.putpixel((x, 0), value)
+    black, middle, white = np.asarray(open_image(image))[0]
+    assert (black == 0).all()
+    assert np.isin(middle, [127, 128]).all()
+    assert (white == 255).all()
+
+
+def test_a_black_deep_picture_is_black():
+    assert (load_image(Image.new("I", (2, 2))) == 0).all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(Image.new("RGBA", (4, 4), (255, 0, 0, 0)), id="RGBA"),
+        pytest.param(Image.new("LA", (4, 4), (0, 0)), id="LA"),
+        pytest.param(Image.new("PA", (4, 4), (0, 0)), id="PA"),
+    ],
+)
+def test_transparency_is_flattened_on_white(image):
+    assert (np.asarray(open_image(image)) == WHITE).all()
+
+
+def test_half_transparency_is_blended_with_white():
+    pixel = np.asarray(open_image(Image.new("RGBA", (4, 4), (255, 0, 0, 128))))[0, 0]
+    assert np.abs(pixel.astype(int) - (255, 127, 127)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "transparency"),
+    [
+        pytest.param("P", 0, 0, id="palette, one index"),
+        pytest.param("P", 0, b"\x00\xff", id="palette, bytes"),
+        pytest.param("RGB", (1, 2, 3), (1, 2, 3), id="RGB"),
+        pytest.param("L", 7, 7, id="gray"),
+        pytest.param("1", 0, 0, id="bilevel"),
+        pytest.param("I;16", 700, 700, id="16-bit gray"),
+    ],
+)
+def test_a_transparent_color_of_png_becomes_white(mode, color, transparency):
+    image = Image.new(mode, (4, 4), color)
+    if mode == "P":
+        image.putpalette([1, 2, 3, 4, 5, 6])
+    content = encoded(image, "PNG", transparency=transparency)
+    assert (np.asarray(open_image(content)) == WHITE).all()
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF"])
+def test_a_palette_keeps_its_colors(form):
+    quantized = halves().quantize(4)
+    assert quantized.mode == "P"
+    assert np.array_equal(open_image(encoded(quantized, form)), halves())
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_cmyk_keeps_its_colors(form):
+    image = halves(WHITE, GREEN).convert("CMYK")
+    content = encoded(image, form)
+    assert Image.open(BytesIO(content)).mode == "CMYK"
+    opened = np.asarray(open_image(content)).astype(int)
+    assert np.abs(opened[:, :16] - WHITE).max() <= 6
+    assert np.abs(opened[:, -16:] - GREEN).max() <= 6
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "YCbCr", "HSV", "LAB"])
+def test_other_modes_become_rgb(mode):
+    assert (np.asarray(open_image(Image.new(mode, (4, 4)))).shape) == (4, 4, 3)
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_an_animation_gives_its_first_frame(form):
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, BLUE, GREEN)]
+    content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+    first = np.asarray(open_image(content)).astype(int)
+    assert np.abs(first - RED).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        pytest.param(np.full((3, 5), 9, np.uint8), (9, 9, 9), id="gray"),
+        pytest.param(np.full((3, 5, 3), 9, np.uint8)[:, ::-1], (9, 9, 9), id="strided"),
+        pytest.param(np.zeros((3, 5, 4), np.uint8), WHITE, id="transparent"),
+    ],
+)
+def test_arrays_of_three_layouts_are_taken(array, expected):
+    opened = open_image(array)
+    assert opened.size == (5, 3)
+    assert (np.asarray(opened) == expected).all()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pytest.param(np.zeros((4, 4, 3), np.float32), id="float"),
+        pytest.param(np.zeros((4, 4, 3), bool), id="bool"),
+        pytest.param(np.zeros((3, 4, 8), np.uint8), id="channels first"),
+        pytest.param(np.zeros((0, 4, 3), np.uint8), id="no rows"),
+        pytest.param(np.zeros((1, 4, 4, 3), np.uint8), id="a batch"),
+        pytest.param(np.zeros((), np.uint8), id="a number"),
+    ],
+)
+def test_other_arrays_are_refused_by_shape_and_type(array):
+    with pytest.raises(ImageError, match=r"expected uint8 \[height, width, 3\]") as caught:
+        load_image(array)
+    assert str(array.dtype) in str(caught.value)
+    assert str(list(array.shape)) in str(caught.value)
+
+
+def test_what_is_no_source_is_refused():
+    with pytest.raises(ImageError, match=r"expected a path, .*got NoneType"):
+        load_image(None)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(b"<html>not found</html>", "not a picture in a known format", id="html"),
+        pytest.param(encoded(halves(size=(300, 300)))[:120], "truncated", id="truncated png"),
+        pytest.param(
+            encoded(halves(size=(300, 300)), "JPEG")[:900], "truncated", id="truncated jpeg"
+        ),
+    ],
+)
+def test_a_broken_file_is_named_with_its_reason(tmp_path, content, reason):
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=reason) as caught:
+        load_image(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ImageError, match=f"image of {len(content)} bytes: .*{reason}"):
+        load_image(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("missing.jpg", "no such file"), (".", "is a folder"), ("a\0b", "no such file")],
+    ids=["missing", "folder", "impossible name"],
+)
+def test_what_is_no_file_is_refused(tmp_path, name, reason):
+    with pytest.raises(ImageError, match=reason):
+        load_image(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_refused(tmp_path):
+    path = tmp_path / "secret.png"
+    path.write_bytes(encoded(halves()))
+    path.chmod(0)
+    with pytest.raises(ImageError, match="Permission denied"):
+        load_image(path)
+
+
+def test_an_oversized_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_images, "MAX_BYTES", 100)
+    path = tmp_path / "big.bmp"
+    halves().save(path)
+    with pytest.raises(ImageError, match="larger than"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("pixels", [500, 300], ids=["Pillow warns", "Pillow refuses"])
+def test_a_bomb_is_refused_with_the_way_out(monkeypatch, pixels):
+    content = encoded(halves())  # 800 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+    with pytest.raises(ImageError, match=rf"{pixels} allowed.*MAX_IMAGE_PIXELS"):
+        load_image(content)
+
+
+def test_an_empty_pil_image_is_refused():
+    with pytest.raises(ImageError, match="0 x 0"):
+        load_image(Image.new("RGB", (0, 0)))
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(ImageError, match="not finite"):
+        load_image(Image.new("F", (2, 2), float("nan")))
+
+
+def test_threads_decode_alike_and_leave_the_warning_filters_alone():
+    content = encoded(halves(size=(300, 200)), "JPEG")
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        tensors = list(pool.map(load_image, [content] * 64))
+    assert all(np.array_equal(tensor, tensors[0]) for tensor in tensors)
+    assert list(warnings.filters) == filters
+
+
+@settings(max_examples=40, deadline=None)
+@given(content=st.binary(max_size=80), head=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]))
+def test_no_bytes_raise_anything_but_an_image_error(content, head):
+    start = encoded(halves(), head)[:60]
+    for broken in (content, start + content):
+        try:
+            tensor = load_image(broken)
+        except ImageError:
+            continue
+        assert tensor.shape == (224, 224, 3)
+
+
+class Shop(BaseHTTPRequestHandler):
+    """A shop's picture host: one picture, one page, one broken promise, and 404."""
+
+    def do_GET(self):
+        content = {
+            "/r%C3%B6d%20a.png?w=1": encoded(halves()),
+            "/page": b"<html></html>",
+            "/cut": encoded(halves(size=(300, 300)))[:100],
+        }.get(self.path)
+        self.send_response(200 if content else 404)
+        self.send_header("Content-Length", str(len(content or b"") + (self.path == "/cut")))
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def shop():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.mark.parametrize("path", ["/r%C3%B6d%20a.png?w=1", "/röd a.png?w=1"], ids=ascii)
+def test_a_url_is_downloaded_escaped_or_not(shop, path):
+    assert np.array_equal(open_image(shop + path), halves())
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/nothing", "404"), ("/page", "not a picture"), ("/cut", "cannot be decoded")],
+)
+def test_a_url_without_a_picture_is_named_with_its_reason(shop, path, reason):
+    with pytest.raises(ImageError, match=reason) as caught:
+        load_image(shop + path)
+    assert shop + path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http://[::1", "HTTP://127.0.0.1:1/a.png", "http://127.0.0.1:port/a.png"],
+)
+def test_a_url_that_cannot_be_reached_is_an_image_error(url):
+    with pytest.raises(ImageError, match="cannot be downloaded"):
+        load_image(url)
+
+
+def test_a_silent_host_is_given_up(monkeypatch):
+    monkeypatch.setattr(_images, "URL_TIMEOUT_S", 0.05)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as silent:  # accepts, never answers
+        url = f"http://127.0.0.1:{silent.server_port}/a.png"
+        with pytest.raises(ImageError, match="timed out"):
+            load_image(url)
+
+
+def test_real_photos_open_upright():
+    folder = Path(__file__).parents[2] / "shared" / "ikea" / "images"
+    if not folder.is_dir():
+        pytest.skip("the real photos are not here")
+    for path in sorted(folder.glob("*.jpg"))[:200:20]:
+        assert load_image(path).std() > 0

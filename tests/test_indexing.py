@@ -1,0 +1,292 @@
+import csv
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from completelook import _checkpoint
+from completelook._catalog import Catalog
+from completelook._checkpoint import Checkpoint, Fingerprint
+from completelook._errors import (
+    CatalogError,
+    ImageError,
+    ModelMismatch,
+    ServerUnavailable,
+    TableError,
+)
+from completelook._images import load_image
+from completelook._indexing import checkpoint_path, failures_path, index
+from PIL import Image
+
+MODEL = ("Home|Rugs", "Home|Lamps")
+
+
+@dataclass(frozen=True)
+class Product:
+    embedding: np.ndarray
+    model_id: int
+
+
+@dataclass
+class FakeLook:
+    """A model whose embedding is a picture's mean color, 42 2/3 times over."""
+
+    model_id: int = 11
+    categories: tuple[str, ...] = MODEL
+    fail_after: int = 10**9
+    failure: Exception = field(default_factory=lambda: ServerUnavailable("server is down"))
+    seen: list = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def embed_product(self, source):
+        with self.lock:
+            if isinstance(source, str):
+                self.seen.append(Path(source).name)
+            if len(self.seen) > self.fail_after:
+                raise self.failure
+        return Product(embedding_of(source), self.model_id)
+
+
+def embedding_of(source):
+    return np.resize(load_image(source).mean(axis=(0, 1)), 128).astype(np.float32)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Five products; product k is a gray square of brightness k."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    lines = ["id,image,category,price"]
+    for number, category in enumerate(["rugs", "Lamps", "Home|Rugs", "Toys", "Lamps"]):
+        Image.new("RGB", (8, 8), (number,) * 3).save(folder / f"{number}.png")
+        lines.append(f"00{number},{number}.png,{category},{number}.5")
+    (folder / "products.csv").write_text("\n".join(lines))
+    return folder / "products.csv"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "shop.arrow"
+
+
+def brightness(catalog):
+    return dict(zip(catalog.ids.to_pylist(), catalog.embeddings[:, 100].tolist(), strict=True))
+
+
+def beside(path):
+    return sorted(file.name for file in path.parent.iterdir() if file.is_file())
+
+
+def test_every_product_is_embedded_into_its_own_row(shop, path):
+    report = index(shop, path, FakeLook())
+    catalog = Catalog.open(path)
+    assert brightness(catalog) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+    assert catalog.column("price").to_pylist() == [1.5, 4.5, 0.5, 2.5, 3.5]
+    assert catalog.model_id == 11
+    assert catalog.categories.names == MODEL
+    assert (report.indexed, report.resumed, report.failures) == (5, 0, ())
+    assert report.images_per_s == pytest.approx(5 / report.seconds)
+    assert beside(path) == ["shop.arrow"]
+
+
+@pytest.mark.parametrize("in_flight", [1, 3, 64])
+def test_the_catalog_does_not_depend_on_the_requests_in_flight(shop, path, in_flight):
+    index(shop, path, FakeLook(), in_flight=in_flight)
+    first = path.read_bytes()
+    index(shop, path, FakeLook())
+    assert path.read_bytes() == first
+
+
+def test_requests_are_in_flight_together_and_bounded(shop, path):
+    together = threading.Barrier(5, timeout=20)  # broken unless all five meet
+
+    class Meeting(FakeLook):
+        def embed_product(self, source):
+            if isinstance(source, str):
+                together.wait()
+            return super().embed_product(source)
+
+    assert index(shop, path, Meeting(), in_flight=5).indexed == 5
+
+
+def test_categories_take_the_models_names_and_others_stay(shop, path):
+    report = index(shop, path, FakeLook())
+    assert Catalog.open(path).category_counts == {"Home|Lamps": 2, "Home|Rugs": 2, "Toys": 1}
+    assert report.unknown_categories == {"Toys": 1}
+
+
+def test_products_of_unknown_and_ambiguous_categories_alone_are_indexed(shop, path):
+    report = index(shop, path, FakeLook(categories=("A|Lamps", "B|Lamps")))
+    assert report.indexed == 5
+    assert report.unknown_categories == {"Lamps": 2, "rugs": 1, "Home|Rugs": 1, "Toys": 1}
+
+
+def test_a_picture_that_cannot_be_read_is_skipped_and_listed(shop, path):
+    (shop.parent / "1.png").write_bytes(b"no picture")
+    (shop.parent / "3.png").unlink()
+    report = index(shop, path, FakeLook())
+    assert set(brightness(Catalog.open(path))) == {"000", "002", "004"}
+    with failures_path(path).open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [(row["id"], row["image"]) for row in listed] == [
+        ("001", str(shop.parent / "1.png")),
+        ("003", str(shop.parent / "3.png")),
+    ]
+    assert "not a picture" in listed[0]["reason"]
+    assert "no such file" in listed[1]["reason"]
+    assert [failure.reason for failure in report.failures] == [row["reason"] for row in listed]
+    assert report.indexed == 3
+
+
+def test_the_list_of_failures_goes_when_there_are_none(shop, path):
+    failures_path(path).write_text("id,image,reason\n")
+    index(shop, path, FakeLook())
+    assert not failures_path(path).exists()
+
+
+def test_a_failure_can_stop_the_run(shop, path):
+    (shop.parent / "1.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"product '001': .*1.png.*empty"):
+        index(shop, path, FakeLook(), on_error="fail")
+    assert not path.exists()
+
+
+def test_a_table_of_unreadable_pictures_makes_no_catalog(shop, path):
+    index(shop, path, FakeLook())
+    before = path.read_bytes()
+    for picture in shop.parent.glob("*.png"):
+        picture.unlink()
+    with pytest.raises(CatalogError, match=r"none of the 5 products.*no such file"):
+        index(shop, path, FakeLook())
+    assert path.read_bytes() == before
+    assert failures_path(path).read_text().count("no such file") == 5
+
+
+def test_a_dead_server_is_fatal_and_nothing_done_is_lost(shop, path):
+    with pytest.raises(ServerUnavailable, match="server is down"):
+        index(shop, path, FakeLook(fail_after=3), in_flight=1)
+    assert not path.exists()
+    look = FakeLook()
+    report = index(shop, path, look)
+    assert (report.indexed, report.resumed) == (5, 3)
+    assert sorted(look.seen) == ["3.png", "4.png"]
+    assert brightness(Catalog.open(path)) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+    assert not checkpoint_path(path).exists()
+
+
+def test_an_interrupted_run_leaves_the_old_catalog_and_is_taken_up(shop, path):
+    index(shop, path, FakeLook())
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        index(shop, path, FakeLook(fail_after=2, failure=KeyboardInterrupt()), in_flight=1)
+    assert path.read_bytes() == before
+    assert index(shop, path, FakeLook()).resumed == 2
+
+
+def test_a_killed_run_is_taken_up_from_what_is_readable(shop, path, monkeypatch):
+    monkeypatch.setattr(_checkpoint, "FLUSH_ROWS", 1)
+    with pytest.raises(ServerUnavailable):
+        index(shop, path, FakeLook(fail_after=4), in_flight=1)
+    content = checkpoint_path(path).read_bytes()
+    checkpoint_path(path).write_bytes(content[:-600])  # cut within the last row's embedding
+    report = index(shop, path, FakeLook())
+    assert report.resumed == 3
+    assert brightness(Catalog.open(path)) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+
+
+def test_a_run_can_be_cut_off_again_and_again(shop, path):
+    for resumed in range(4):
+        look = FakeLook(fail_after=1)
+        with pytest.raises(ServerUnavailable):
+            index(shop, path, look, in_flight=1)
+        assert look.seen[0] == f"{resumed}.png"
+    assert index(shop, path, FakeLook()).resumed == 4
+
+
+def test_a_picture_that_changed_since_is_embedded_again(shop, path):
+    with pytest.raises(ServerUnavailable):
+        index(shop, path, FakeLook(fail_after=4), in_flight=1)
+    Image.new("RGB", (9, 9), (200,) * 3).save(shop.parent / "1.png")
+    assert index(shop, path, FakeLook()).resumed == 3
+    assert brightness(Catalog.open(path))["001"] == 200
+
+
+def test_another_models_embeddings_are_not_taken_up(shop, path):
+    with pytest.raises(ServerUnavailable):
+        index(shop, path, FakeLook(fail_after=4), in_flight=1)
+    assert index(shop, path, FakeLook(model_id=12)).resumed == 0
+    assert Catalog.open(path).model_id == 12
+
+
+@pytest.mark.parametrize("content", [b"", b"no arrow stream", b"\xff" * 64])
+def test_a_checkpoint_that_is_none_is_started_anew(shop, path, content):
+    checkpoint_path(path).write_bytes(content)
+    assert index(shop, path, FakeLook()).resumed == 0
+
+
+def test_a_model_that_changes_midway_is_a_mismatch(shop, path):
+    class Rollout(FakeLook):
+        def embed_product(self, source):
+            product = super().embed_product(source)
+            return Product(product.embedding, 12 if len(self.seen) > 2 else 11)
+
+    with pytest.raises(ModelMismatch, match="000000000000000b to 000000000000000c"):
+        index(shop, path, Rollout(), in_flight=1)
+    assert not path.exists()
+    assert index(shop, path, FakeLook(model_id=11)).resumed == 2
+
+
+def test_a_dead_server_is_noticed_before_the_work_begins(shop, path):
+    with pytest.raises(ServerUnavailable, match="server is down"):
+        index(shop, path, FakeLook(fail_after=-1))
+    assert not list(path.parent.glob("shop.arrow*"))
+
+
+@pytest.mark.parametrize(
+    ("products", "catalog", "error"),
+    [
+        pytest.param("none.csv", "shop.arrow", TableError, id="no table"),
+        pytest.param("products.csv", "none/shop.arrow", CatalogError, id="no folder"),
+        pytest.param("products.csv", ".", CatalogError, id="a folder"),
+        pytest.param("products.csv", "products.csv", CatalogError, id="its own table"),
+    ],
+)
+def test_a_run_that_cannot_end_well_does_not_begin(shop, products, catalog, error):
+    look = FakeLook()
+    before = shop.read_bytes()
+    with pytest.raises(error, match=products if error is TableError else catalog):
+        index(shop.parent / products, shop.parent / catalog, look)
+    assert look.seen == []
+    assert shop.read_bytes() == before
+
+
+def test_progress_goes_to_stderr(shop, path, capsys):
+    index(shop, path, FakeLook())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "5/5" in err
+
+
+def test_a_checkpoint_is_on_disk_before_it_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(_checkpoint, "FLUSH_INTERVAL_S", 0)
+    fingerprint = Fingerprint.of("https://shop.example/a.jpg")
+    with Checkpoint(tmp_path / "run", 1) as checkpoint:
+        checkpoint.add(fingerprint, np.arange(128, dtype=np.float32))
+        with Checkpoint(tmp_path / "run", 1) as other:  # as a run after a kill would find it
+            assert other.find(fingerprint.image).tolist() == list(range(128))
+
+
+def test_a_missing_picture_is_never_taken_up(tmp_path):
+    with Checkpoint(tmp_path / "run", 1) as checkpoint:
+        checkpoint.add(Fingerprint(str(tmp_path / "a.jpg"), 1, 1), np.zeros(128, np.float32))
+    with Checkpoint(tmp_path / "run", 1) as checkpoint:
+        assert checkpoint.find(str(tmp_path / "a.jpg")) is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_named(shop, path):
+    path.parent.chmod(0o500)
+    with pytest.raises(CatalogError, match="cannot be written"):
+        index(shop, path, FakeLook())

@@ -1,0 +1,108 @@
+"""Reading pairs: what is kept, what is dropped and why, and splits by scene."""
+
+import json
+
+import pytest
+from completelook_build.errors import DataError
+from completelook_build.pairs import SPLITS, read_or_make_splits, read_pairs, split_of
+from PIL import Image
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("scene1", "scene2", "rug1", "rug2", "lamp1"):
+        Image.new("RGB", (8, 8)).save(images / f"{name}.jpg")
+    categories = {"rug1": "Rugs", "rug2": "Rugs", "lamp1": "Lamps", "ghost": "Rugs"}
+    (tmp_path / "categories.json").write_text(json.dumps(categories))
+    return tmp_path
+
+
+def write_pairs(folder, *rows):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / "pairs.jsonl").write_text("\n".join(lines))
+
+
+def read(folder, **options):
+    return read_pairs(
+        folder / "pairs.jsonl", folder / "categories.json", folder / "images", **options
+    )
+
+
+GOOD = {"scene": "scene1", "product": "rug1", "bbox": [0.2, 0.7, 0.8, 1.0]}
+ALSO_GOOD = {"scene": "scene2", "product": "rug2", "bbox": None}
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        pytest.param("not json", "malformed line", id="not JSON"),
+        pytest.param({"scene": "scene1"}, "malformed line", id="no product"),
+        pytest.param({**GOOD, "product": "sofa9"}, "product without a category", id="category"),
+        pytest.param({**GOOD, "scene": "gone"}, "scene without a picture", id="scene picture"),
+        pytest.param({**GOOD, "product": "ghost"}, "product without a picture", id="picture"),
+        pytest.param({**GOOD, "bbox": [0, 0, 2, 1]}, "box empty or outside 0 to 1", id="outside"),
+        pytest.param(
+            {**GOOD, "bbox": [0.5, 0.5, 0.5, 0.9]}, "box empty or outside 0 to 1", id="empty box"
+        ),
+        pytest.param({**GOOD, "bbox": "all"}, "box empty or outside 0 to 1", id="not a box"),
+        pytest.param(
+            {**GOOD, "bbox": [0.1, 0.1, 0.9, 0.9]},
+            "crop keeps too little of the scene",
+            id="fills the scene",
+        ),
+        pytest.param(
+            {**GOOD, "product": "lamp1"}, "category with a single product", id="lone product"
+        ),
+    ],
+)
+def test_a_bad_pair_is_counted_and_the_good_ones_are_kept(folder, bad, reason):
+    write_pairs(folder, GOOD, bad, ALSO_GOOD)
+    data = read(folder)
+    assert [pair.product for pair in data.pairs] == ["rug1", "rug2"]
+    assert data.dropped == {reason: 1}
+
+
+def test_nothing_usable_is_an_error_that_names_the_reasons(folder):
+    write_pairs(folder, "oops", {**GOOD, "scene": "gone"})
+    with pytest.raises(DataError, match=r"1 x malformed line, 1 x scene without a picture"):
+        read(folder)
+
+
+@pytest.mark.parametrize("missing", ["pairs.jsonl", "categories.json"])
+def test_a_missing_file_is_named(folder, missing):
+    write_pairs(folder, GOOD, ALSO_GOOD)
+    (folder / missing).unlink()
+    with pytest.raises(DataError, match=missing):
+        read(folder)
+
+
+def test_without_cropping_every_scene_is_whole(folder):
+    write_pairs(folder, GOOD, ALSO_GOOD)
+    assert {pair.crop.side for pair in read(folder, crop=False).pairs} == {"whole"}
+
+
+def test_splits_are_stored_and_read_again(tmp_path):
+    scenes = {f"scene{number}" for number in range(200)}
+    path = tmp_path / "splits.json"
+    made = read_or_make_splits(path, scenes)
+    assert read_or_make_splits(path, scenes) == made
+    assert set().union(*made.values()) == scenes
+    assert sum(len(made[name]) for name in SPLITS) == len(scenes)
+    assert 0.7 < len(made["train"]) / len(scenes) < 0.9
+
+
+def test_added_scenes_move_no_scene_to_another_split(tmp_path):
+    path = tmp_path / "splits.json"
+    before = read_or_make_splits(path, {f"scene{number}" for number in range(50)})
+    after = read_or_make_splits(path, {f"scene{number}" for number in range(100)})
+    assert all(before[name] <= after[name] for name in SPLITS)
+    assert split_of("scene99") in SPLITS
+
+
+def test_a_scene_in_two_splits_is_refused(tmp_path):
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": ["a", "b"], "validation": ["c"], "test": ["b"]}))
+    with pytest.raises(DataError, match="'b' is in both train and test"):
+        read_or_make_splits(path, {"a", "b", "c"})

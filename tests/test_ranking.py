@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from completelook import Catalog, CategoryError, SceneEmbedding
+from completelook._catalog import write_catalog
+from completelook._ranking import categories_to_rank, rank
+from numpy.typing import NDArray
+
+CATEGORIES = ("Sofas", "Rugs", "Lamps")
+
+
+def unit_vectors(generator: np.random.Generator, count: int) -> NDArray[np.float32]:
+    vectors = generator.normal(size=(count, 128))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def random_scene(generator: np.random.Generator) -> SceneEmbedding:
+    regions = unit_vectors(generator, 196)
+    logits = 4 * generator.normal(size=(len(CATEGORIES), 196))
+    attention = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    return SceneEmbedding(
+        embedding=unit_vectors(generator, 1)[0],
+        contexts=attention @ regions,
+        model_id=1,
+        attention=attention.reshape(-1, 14, 14),
+        regions=regions,
+    )
+
+
+def make_catalog(
+    path: Path, products: dict[str, list[str]], embeddings: NDArray[np.float32]
+) -> Catalog:
+    """A catalog of products given by category, their embeddings [N, 128] in the same order."""
+    rows = [(product, category) for category, ids in products.items() for product in ids]
+    table = pa.table(
+        {
+            "id": [product for product, _ in rows],
+            "category": [category for _, category in rows],
+            "image": [f"{product}.jpg" for product, _ in rows],
+        }
+    )
+    write_catalog(path, table, embeddings, model_id=1, categories=CATEGORIES)
+    return Catalog.open(path)
+
+
+def distance_by_loops(
+    scene: SceneEmbedding, category: int, product: NDArray[np.float32]
+) -> tuple[float, float]:
+    """The paper's global and local distance, summed region by region."""
+    assert scene.attention is not None
+    assert scene.regions is not None
+    global_distance = sum(
+        (float(a) - float(b)) ** 2 for a, b in zip(scene.embedding, product, strict=True)
+    )
+    local_distance = 0.0
+    for weight, region in zip(scene.attention[category].reshape(-1), scene.regions, strict=True):
+        squared = sum((float(a) - float(b)) ** 2 for a, b in zip(region, product, strict=True))
+        local_distance += float(weight) * squared
+    return global_distance, local_distance
+
+
+@pytest.mark.parametrize("category", range(len(CATEGORIES)), ids=CATEGORIES)
+def test_distances_and_order_are_the_papers_sum_over_regions(tmp_path, category: int) -> None:
+    generator = np.random.default_rng(category)
+    scene = random_scene(generator)
+    embeddings = unit_vectors(generator, 40)
+    ids = [f"p{index:02d}" for index in range(40)]
+    catalog = make_catalog(tmp_path / "c.arrow", {CATEGORIES[category]: ids}, embeddings)
+
+    matches = rank(scene, catalog, CATEGORIES[category], top=40)
+
+    by_loops = {
+        product: distance_by_loops(scene, category, embedding)
+        for product, embedding in zip(ids, embeddings, strict=True)
+    }
+    assert [match.id for match in matches] == sorted(
+        ids, key=lambda product: sum(by_loops[product])
+    )
+    for match in matches:
+        parts = (match.global_distance, match.local_distance)
+        assert parts == pytest.approx(by_loops[match.id], abs=1e-5)
+        assert match.distance == pytest.approx(sum(parts) / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize("top", [1, 7, 99, 100, 101])
+def test_the_top_is_the_head_of_the_whole_order(tmp_path, top: int) -> None:
+    generator = np.random.default_rng(0)
+    scene = random_scene(generator)
+    ids = [f"p{index:03d}" for index in range(100)]
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ids}, unit_vectors(generator, 100))
+    whole = rank(scene, catalog, "Rugs", top=100)
+    assert rank(scene, catalog, "Rugs", top=top) == whole[:top]
+
+
+def test_products_a_rounding_apart_come_in_one_order_whatever_the_top(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    scene = random_scene(generator)
+    steps = generator.integers(-1, 2, size=(200, 128)) * np.finfo(np.float32).eps / 16
+    embeddings = (scene.embedding + steps).astype(np.float32)
+    ids = [f"p{index:03d}" for index in range(200)]
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ids}, embeddings)
+    whole = rank(scene, catalog, "Rugs", top=200)
+    for top in range(1, 200, 9):
+        assert rank(scene, catalog, "Rugs", top=top) == whole[:top]
+
+
+@pytest.mark.parametrize("top", [1, 4, 9, 30])
+def test_equal_products_come_in_the_order_of_their_ids(tmp_path, top: int) -> None:
+    generator = np.random.default_rng(0)
+    scene = random_scene(generator)
+    near, far = -unit_vectors(generator, 2)
+    near = scene.embedding
+    ids = [f"p{index:02d}" for index in range(30)]
+    embeddings = np.stack([near if index % 3 else far for index in range(30)])
+    shuffled = generator.permutation(30)
+    catalog = make_catalog(
+        tmp_path / "c.arrow", {"Rugs": [ids[index] for index in shuffled]}, embeddings[shuffled]
+    )
+    expected = [product for index, product in enumerate(ids) if index % 3] + ids[::3]
+    assert [match.id for match in rank(scene, catalog, "Rugs", top=top)] == expected[:top]
+
+
+def test_a_match_knows_its_row_in_the_catalog(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    products = {"Lamps": ["l1", "l2"], "Rugs": ["r1", "r2", "r3"]}
+    catalog = make_catalog(tmp_path / "c.arrow", products, unit_vectors(generator, 5))
+    for match in rank(random_scene(generator), catalog, "Rugs"):
+        assert catalog.row(match.row)["id"] == match.id
+        assert match.image == str(tmp_path / f"{match.id}.jpg")
+
+
+def test_categories_to_rank_are_shared_ones_in_the_models_order(tmp_path) -> None:
+    products = {"Beds": ["b"], "Lamps": ["l"], "Sofas": ["s"]}
+    embeddings = unit_vectors(np.random.default_rng(0), 3)
+    catalog = make_catalog(tmp_path / "c.arrow", products, embeddings)
+    assert categories_to_rank(catalog, []) == ["Sofas", "Lamps"]
+    assert categories_to_rank(catalog, ["lamps", "sofas", "Lamps"]) == ["Lamps", "Sofas"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        pytest.param(["Beds"], "Beds", id="held, but the model does not know it"),
+        pytest.param(["Rugs"], "Rugs", id="known, but the catalog holds none"),
+        pytest.param([], "holds none of its model's categories", id="nothing shared"),
+    ],
+)
+def test_a_category_that_cannot_be_ranked_is_an_error(tmp_path, wanted, message) -> None:
+    embeddings = unit_vectors(np.random.default_rng(0), 1)
+    catalog = make_catalog(tmp_path / "c.arrow", {"Beds": ["b"]}, embeddings)
+    with pytest.raises(CategoryError, match=message):
+        categories_to_rank(catalog, wanted)

@@ -1,0 +1,95 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from completelook import Catalog, CompleteLook, ImageError, RankedScene
+from completelook._report import write_report
+from PIL import Image
+
+
+class Page(HTMLParser):
+    """The pictures and the text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.pictures: list[dict[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.pictures.append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def ranked(look: CompleteLook, catalog: Catalog, scene: Path) -> list[RankedScene]:
+    return list(look.rank_scenes([str(scene)], catalog, top=6, regions=True))
+
+
+@pytest.fixture
+def html(ranked: list[RankedScene], catalog: Catalog, tmp_path: Path) -> str:
+    path = tmp_path / "new" / "report.html"
+    write_report(path, ranked, catalog)
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file(html: str) -> None:
+    for picture in Page(html).pictures:
+        assert str(picture["src"]).startswith("data:image/webp;base64,")
+    assert not re.findall(r"https?://|url\(|<link|<script", html)
+
+
+def test_every_picture_opens_and_has_a_text(html: str) -> None:
+    pictures = Page(html).pictures
+    # The scene, and for each of two categories the overlay and five of six products.
+    assert len(pictures) == 1 + 2 * (1 + 5)
+    for picture in pictures:
+        data = base64.b64decode(str(picture["src"]).partition(",")[2])
+        with Image.open(io.BytesIO(data)) as opened:
+            assert (str(opened.width), str(opened.height)) == (picture["width"], picture["height"])
+        assert picture["alt"]
+
+
+def test_an_overlay_has_the_scenes_aspect(html: str) -> None:
+    overlays = [each for each in Page(html).pictures if str(each["alt"]).startswith("Where")]
+    assert [(each["width"], each["height"]) for each in overlays] == [("64", "40")] * 2
+
+
+def test_products_stand_in_their_order_with_id_name_and_distances(
+    html: str, ranked: list[RankedScene]
+) -> None:
+    text = " ".join(Page(html).text.split())
+    for matches in ranked[0].matches.values():
+        places = [text.index(f" {match.id} ") for match in matches]
+        assert places == sorted(places)
+        assert f"{matches[0].distance:.3f} global {matches[0].global_distance:.3f}" in text
+    assert "The rug <3>" in text
+
+
+def test_a_users_text_is_not_markup(html: str) -> None:
+    assert "The rug &lt;3&gt;" in html
+    assert "<3>" not in html
+
+
+def test_a_product_without_a_picture_shows_a_placeholder(html: str) -> None:
+    assert html.count("picture cannot<br>be opened") == 2
+    assert "5.png" in html
+
+
+def test_a_scene_that_is_gone_leaves_the_old_page_alone(
+    ranked: list[RankedScene], catalog: Catalog, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    gone = RankedScene(str(tmp_path / "gone.jpg"), ranked[0].embedding, ranked[0].matches)
+    with pytest.raises(ImageError, match=r"gone\.jpg"):
+        write_report(path, [*ranked, gone], catalog)
+    assert path.read_text() == "old"
+    assert not list(tmp_path.glob("*.part"))
