@@ -127,7 +127,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_listed(shop, path):
     (shop.parent / "1.png").write_bytes(b"no picture")
     (shop.parent / "3.png").unlink()
     report = index(shop, path, FakeLook())
-    assert set(brightness(Catalog.open(path))) == {"000", "002", "004"}
+    assert brightness(Catalog.open(path)) == {"000": 0, "002": 2, "004": 4}
     with failures_path(path).open(newline="") as file:
         listed = list(csv.DictReader(file))
     assert [(row["id"], row["image"]) for row in listed] == [
@@ -174,6 +174,22 @@ def test_a_dead_server_is_fatal_and_nothing_done_is_lost(shop, path):
     assert sorted(look.seen) == ["3.png", "4.png"]
     assert brightness(Catalog.open(path)) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
     assert not checkpoint_path(path).exists()
+
+
+def test_what_was_in_flight_beside_a_failure_is_kept(shop, path):
+    together = threading.Barrier(5, timeout=20)
+
+    class Late(FakeLook):
+        def embed_product(self, source):
+            if isinstance(source, str):
+                together.wait()
+                if source.endswith("0.png"):
+                    raise ServerUnavailable("server is down")
+            return super().embed_product(source)
+
+    with pytest.raises(ServerUnavailable):
+        index(shop, path, Late(), in_flight=5)
+    assert index(shop, path, FakeLook()).resumed == 4
 
 
 def test_an_interrupted_run_leaves_the_old_catalog_and_is_taken_up(shop, path):

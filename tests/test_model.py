@@ -31,15 +31,15 @@ def slow_distance(heads, pooled, regions, category, product):
     def g(embedding, vector):
         return embedding(vector.unsqueeze(0))[0].double().numpy()
 
-    scene, item = g(heads.style_global, pooled), g(heads.style_global, product)
+    scene, item = g(heads.embed_pooled, pooled), g(heads.embed_pooled, product)
     direction = heads.category_embedding[category].detach().double().numpy()
     direction = direction / np.linalg.norm(direction)
     scale = float(heads.attention_log_scale.exp())
     logits, local_distances = [], []
-    for region in regions:
-        key = g(heads.style_attention, region)
+    for region in heads.standardise_regions(regions):
+        key = g(heads.g_attention, region)
         logits.append(-scale * sum((k - e) ** 2 for k, e in zip(key, direction, strict=True)))
-        style = g(heads.style_local, region)
+        style = g(heads.g_local, region)
         local_distances.append(sum((f - p) ** 2 for f, p in zip(style, item, strict=True)))
     weights = [np.exp(logit - max(logits)) for logit in logits]
     attention = [weight / sum(weights) for weight in weights]
@@ -99,7 +99,5 @@ def test_the_papers_form_has_no_scale_to_learn():
 
 def test_the_triplet_hinge_is_the_loop_over_negatives():
     distances = torch.tensor([[0.5, 0.6, 2.0], [1.0, 0.3, 1.1]])
-    slow = [
-        max(0.0, float(row[0] - negative) + 0.2) for row in distances for negative in row[1:]
-    ]
+    slow = [max(0.0, float(row[0] - negative) + 0.2) for row in distances for negative in row[1:]]
     assert float(triplet_hinge(distances, 0.2)) == pytest.approx(sum(slow) / len(slow))

@@ -91,16 +91,13 @@ def test_csv_dialects_are_read_alike(write, tmp_path, text):
     ]
 
 
-def test_a_description_may_hold_line_ends(write):
-    text = 'id,image,category,text\n1,a.jpg,Rugs,"one\ntwo"\n'
-    assert rows(write(text))[0]["text"] == "one\ntwo"
-
-
-def test_a_columns_type_is_inferred_from_all_rows(write):
-    lines = "".join(f"{row},{row}.jpg,Rugs,{row}\n" for row in range(60_000))
-    table = read_products(write(f"id,image,category,size\n{lines}x,x.jpg,Rugs,XL\n")).table
+def test_a_long_table_may_hold_line_ends_and_change_its_mind(write):
+    # pyarrow reads blocks of 1 MiB: a line end in a value must not end one, nor a type hold on.
+    lines = "".join(f'{row},a.jpg,Rugs,{row},"one\ntwo\nthree"\n' for row in range(40_000))
+    table = read_products(write(f"id,image,category,size,text\n{lines}x,x.jpg,Rugs,XL,y\n")).table
+    assert len(table) == 40_001
     assert table["size"][-1].as_py() == "XL"
-    assert len(table) == 60_001
+    assert table["text"][-2].as_py() == "one\ntwo\nthree"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "ndjson", "json", "JSONL"])

@@ -27,19 +27,27 @@ class HeadsConfig:
     attention_scale: float | None = None
 
 
+class Standardise(nn.Module):
+    """Each dimension to mean 0 and deviation 1, by the statistics of the training features."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., size] -> [..., size]."""
+        return (features - self.mean) / self.deviation
+
+
 class StyleEmbedding(nn.Module):
-    """The paper's g: Linear - BatchNorm - ReLU - Dropout - Linear - L2 normalisation.
-
-    Inputs are standardised per dimension first, by the statistics of the training features.
-    """
-
-    input_mean: Tensor
-    input_deviation: Tensor
+    """The paper's g: Linear - BatchNorm - ReLU - Dropout - Linear - L2 normalisation."""
 
     def __init__(self, input_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
-        self.register_buffer("input_mean", torch.zeros(input_size))
-        self.register_buffer("input_deviation", torch.ones(input_size))
         self.layers = nn.Sequential(
             nn.Linear(input_size, hidden_size),
             nn.BatchNorm1d(hidden_size),
@@ -50,8 +58,7 @@ class StyleEmbedding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, input_size] -> unit vectors [N, D]."""
-        standardised = (features - self.input_mean) / self.input_deviation
-        return functional.normalize(self.layers(standardised), dim=1)
+        return functional.normalize(self.layers(features), dim=1)
 
 
 class CompatibilityHeads(nn.Module):
@@ -59,36 +66,41 @@ class CompatibilityHeads(nn.Module):
 
     def __init__(self, config: HeadsConfig) -> None:
         super().__init__()
-        self.style_global = StyleEmbedding(POOLED_SIZE, config.global_hidden_size, config.dropout)
-        self.style_local = StyleEmbedding(
-            FEATURE_MAP_CHANNELS, config.local_hidden_size, config.dropout
-        )
-        self.style_attention = StyleEmbedding(
-            FEATURE_MAP_CHANNELS, config.local_hidden_size, config.dropout
-        )
+        hidden, dropout = config.local_hidden_size, config.dropout
+        self.standardise_pooled = Standardise(POOLED_SIZE)
+        self.standardise_regions = Standardise(FEATURE_MAP_CHANNELS)
+        self.g_global = StyleEmbedding(POOLED_SIZE, config.global_hidden_size, dropout)
+        self.g_local = StyleEmbedding(FEATURE_MAP_CHANNELS, hidden, dropout)
+        self.g_attention = StyleEmbedding(FEATURE_MAP_CHANNELS, hidden, dropout)
         self.category_embedding = nn.Parameter(torch.randn(len(config.categories), EMBEDDING_SIZE))
         scale = torch.tensor(1.0 if config.attention_scale is None else config.attention_scale)
         self.attention_log_scale = nn.Parameter(
             scale.log(), requires_grad=config.attention_scale is not None
         )
 
-    def embed_products(self, pooled: Tensor) -> Tensor:
-        """Pooled vectors [P, 2048] -> f_p [P, D]."""
-        embeddings: Tensor = self.style_global(pooled)
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """Pooled vectors of scenes or products [N, 2048] -> f_s or f_p [N, D]."""
+        embeddings: Tensor = self.g_global(self.standardise_pooled(pooled))
         return embeddings
 
     def embed_regions(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Region features [B, R, 1024] -> attention [B, C, R] and f_i [B, R, D]."""
-        batch, count, channels = regions.shape
-        flat = regions.reshape(batch * count, channels)  # [B * R, 1024]
-        local = self.style_local(flat).reshape(batch, count, -1)  # [B, R, D]
-        keys = self.style_attention(flat).reshape(batch, count, -1)  # [B, R, D]
+        batch, count, _ = regions.shape
+        flat = self.standardise_regions(regions).flatten(0, 1)  # [B * R, 1024]
+        local = self.g_local(flat).reshape(batch, count, -1)  # [B, R, D]
+        keys = self.g_attention(flat).reshape(batch, count, -1)  # [B, R, D]
         categories = functional.normalize(self.category_embedding, dim=1)  # [C, D]
         # Both are unit vectors: ||t - e||^2 = 2 - 2 t.e
         squared_distance = 2.0 - 2.0 * torch.matmul(keys, categories.t())  # [B, R, C]
         logits = -self.attention_log_scale.exp() * squared_distance
         attention = torch.softmax(logits.transpose(1, 2), dim=2)  # [B, C, R], over regions
         return attention, local
+
+    def embed_context(self, regions: Tensor, categories: Tensor) -> Tensor:
+        """sum_i a_i f_i for one category a scene: [B, R, 1024] and rows [B] -> [B, D]."""
+        attention, local = self.embed_regions(regions)
+        own_attention = attention[torch.arange(attention.shape[0]), categories]  # [B, R]
+        return torch.matmul(own_attention.unsqueeze(1), local).squeeze(1)
 
     def forward(
         self, pooled: Tensor, regions: Tensor, categories: Tensor, products: Tensor
@@ -102,12 +114,10 @@ class CompatibilityHeads(nn.Module):
         # Scenes and products share g_global's batch norm, so they go through it in one pass:
         # apart, the running statistics would fit neither.
         together = torch.cat([pooled, products.flatten(0, 1)])  # [B + B * P, 2048]
-        styles = self.style_global(together)  # [B + B * P, D]
+        styles = self.embed_pooled(together)  # [B + B * P, D]
         scene_embedding = styles[:batch]  # [B, D]
         product_embeddings = styles[batch:].unflatten(0, products.shape[:2])  # [B, P, D]
-        attention, local = self.embed_regions(regions)
-        own_attention = attention[torch.arange(batch, device=attention.device), categories]
-        context = torch.matmul(own_attention.unsqueeze(1), local).squeeze(1)  # [B, D]
+        context = self.embed_context(regions, categories)  # [B, D]
         return distances(scene_embedding, context, product_embeddings)
 
 
@@ -139,7 +149,7 @@ class SceneHead(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Map [B, 1024, 14, 14], pooled [B, 2048] -> f_s, contexts, id, attention, regions."""
         regions = FEATURE_MAP__0.flatten(2).transpose(1, 2)  # [B, R, 1024]
-        scene_embedding = self.heads.style_global(POOLED__1)  # [B, D]
+        scene_embedding = self.heads.embed_pooled(POOLED__1)  # [B, D]
         attention, local = self.heads.embed_regions(regions)  # [B, C, R], [B, R, D]
         contexts = torch.matmul(attention, local)  # [B, C, D]
         grid = attention.unflatten(2, [FEATURE_MAP__0.shape[2], FEATURE_MAP__0.shape[3]])
@@ -154,7 +164,7 @@ class ProductHead(nn.Module):
 
     def __init__(self, heads: CompatibilityHeads, heads_id: int) -> None:
         super().__init__()
-        self.style_global = heads.style_global
+        self.embed_pooled = nn.Sequential(heads.standardise_pooled, heads.g_global)
         self.register_buffer("heads_id", torch.tensor([heads_id], dtype=torch.int64))
 
     def forward(
@@ -163,4 +173,4 @@ class ProductHead(nn.Module):
         BACKBONE_ID__1: Tensor,  # noqa: N803
     ) -> tuple[Tensor, Tensor]:
         """Pooled [B, 2048] -> f_p [B, D] and the model's id [B, 1]."""
-        return self.style_global(POOLED__0), torch.bitwise_xor(BACKBONE_ID__1, self.heads_id)
+        return self.embed_pooled(POOLED__0), torch.bitwise_xor(BACKBONE_ID__1, self.heads_id)

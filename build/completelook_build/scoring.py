@@ -65,10 +65,8 @@ def _queries(heads: CompatibilityHeads, split: Split) -> NDArray[np.float32]:
     for start in range(0, len(split), _BATCH_SIZE):
         rows = split.scene_rows[start : start + _BATCH_SIZE]
         categories = torch.from_numpy(split.categories[start : start + _BATCH_SIZE])
-        scenes = heads.style_global(split.features.scenes.pooled(rows))  # [B, D]
-        attention, local = heads.embed_regions(split.features.scenes.regions(rows))
-        own_attention = attention[torch.arange(len(rows)), categories]  # [B, R]
-        contexts = torch.matmul(own_attention.unsqueeze(1), local).squeeze(1)  # [B, D]
+        scenes = heads.embed_pooled(split.features.scenes.pooled(rows))  # [B, D]
+        contexts = heads.embed_context(split.features.scenes.regions(rows), categories)  # [B, D]
         queries.append((scenes + contexts).numpy())
     return np.concatenate(queries)
 
@@ -77,5 +75,5 @@ def _queries(heads: CompatibilityHeads, split: Split) -> NDArray[np.float32]:
 def _product_embeddings(heads: CompatibilityHeads, split: Split) -> dict[int, NDArray[np.float32]]:
     heads.eval()
     rows = np.concatenate(list(split.candidates.values()))
-    embeddings = heads.embed_products(split.features.products.pooled(rows)).numpy()  # [P, D]
+    embeddings = heads.embed_pooled(split.features.products.pooled(rows)).numpy()  # [P, D]
     return dict(zip(rows.tolist(), embeddings, strict=True))

@@ -131,12 +131,11 @@ def standardise_inputs(
     pooled = torch.cat(
         [train.features.scenes.pooled(scene_rows), train.features.products.pooled(product_rows)]
     )
-    for embedding, inputs in (
-        (heads.style_global, pooled),
-        (heads.style_local, regions),
-        (heads.style_attention, regions),
+    for standardise, inputs in (
+        (heads.standardise_pooled, pooled),
+        (heads.standardise_regions, regions),
     ):
         deviation, mean = torch.std_mean(inputs, dim=0)
-        embedding.input_mean.copy_(mean)
+        standardise.mean.copy_(mean)
         # A dimension that never moves would otherwise be blown up beyond bounds.
-        embedding.input_deviation.copy_(deviation.clamp_min(1e-4 * deviation.max()))
+        standardise.deviation.copy_(deviation.clamp_min(1e-4 * deviation.max()))

@@ -1,5 +1,6 @@
 """What an indexing run has embedded so far, kept in a file until the run is through."""
 
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,7 @@ class Checkpoint:
         }
         self._pending: list[tuple[Fingerprint, NDArray[np.float32]]] = []
         self._flushed_s = time.monotonic()
+        self._lock = threading.Lock()
         self._open(batches)
 
     def __enter__(self) -> Self:
@@ -78,11 +80,12 @@ class Checkpoint:
         return self._known.get(Fingerprint.of(image)) if self._known else None
 
     def add(self, fingerprint: Fingerprint, embedding: NDArray[np.float32]) -> None:
-        """Keep the embedding [128] of an image; it is written within a few seconds."""
-        self._pending.append((fingerprint, embedding))
-        is_due = time.monotonic() - self._flushed_s > FLUSH_INTERVAL_S
-        if is_due or len(self._pending) >= FLUSH_ROWS:
-            self._flush()
+        """Keep the embedding [128] of an image, from any thread; it is written soon after."""
+        with self._lock:
+            self._pending.append((fingerprint, embedding))
+            is_due = time.monotonic() - self._flushed_s > FLUSH_INTERVAL_S
+            if is_due or len(self._pending) >= FLUSH_ROWS:
+                self._flush()
 
     def remove(self) -> None:
         """Delete the file, once the catalog holds everything."""

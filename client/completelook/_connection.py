@@ -153,41 +153,46 @@ def _is_batch_of_one(array: NDArray[Any], tensor: Tensor) -> bool:
 _NUMPY_TYPES = {"UINT8": np.uint8, "INT64": np.int64, "FP32": np.float32}
 
 
+_BY_STATUS: dict[str, tuple[type[ServerError], str]] = {
+    "DEADLINE_EXCEEDED": (
+        ServerOverloaded,
+        "the server at {server} did not answer within {timeout_s:g} s: it is overloaded or stuck; "
+        "send less at once, or allow it more time with timeout_s",
+    ),
+    "UNIMPLEMENTED": (
+        ServerUnavailable,
+        "what answers at {server} speaks gRPC but is not Triton ({detail}): give the address of "
+        "Triton's gRPC endpoint, port 8001 by default",
+    ),
+    "NOT_FOUND": (
+        ContractError,
+        "the server at {server} does not have the model ready ({detail}): export one with "
+        "`completelook-build export` and serve that model repository",
+    ),
+    "INVALID_ARGUMENT": (
+        ContractError,
+        "the model at {server} refused the request ({detail}): it is another kind of model; "
+        "`completelook doctor --server {server}` says more",
+    ),
+}
+
+
 def _translated(exc: InferenceServerException, server: str, timeout_s: float) -> ServerError:
+    status = str(exc.status()).removeprefix("StatusCode.")
     detail = " ".join(str(exc.message()).split())
-    match exc.status():
-        case "StatusCode.UNAVAILABLE":
-            return _unavailable(detail, server)
-        case "StatusCode.DEADLINE_EXCEEDED":
-            return ServerOverloaded(
-                f"the server at {server} did not answer within {timeout_s:g} s: it is overloaded "
-                "or stuck; send less at once, or allow it more time with timeout_s"
-            )
-        case "StatusCode.UNIMPLEMENTED":
-            return ServerUnavailable(
-                f"what answers at {server} speaks gRPC but is not Triton ({detail}): "
-                "give the address of Triton's gRPC endpoint, port 8001 by default"
-            )
-        case "StatusCode.NOT_FOUND":
-            return ContractError(
-                f"the server at {server} does not have the model ready ({detail}): export one with "
-                "`completelook-build export` and serve that model repository"
-            )
-        case "StatusCode.INVALID_ARGUMENT":
-            return ContractError(
-                f"the model at {server} refused the request ({detail}): it is another kind of "
-                f"model; `completelook doctor --server {server}` says more"
-            )
-        case "StatusCode.INTERNAL" if "is not healthy" in detail:
-            return ServerError(
-                f"a model process of the server at {server} has died and stays dead ({detail}): "
-                "restart the server"
-            )
-        case status:
-            code = str(status).removeprefix("StatusCode.")
-            return ServerError(
-                f"the server at {server} failed with {code}: {detail}; its own log says more"
-            )
+    if status == "UNAVAILABLE":
+        return _unavailable(detail, server)
+    if status in _BY_STATUS:
+        error, message = _BY_STATUS[status]
+        return error(message.format(server=server, detail=detail, timeout_s=timeout_s))
+    if "is not healthy" in detail:
+        return ServerError(
+            f"a model process of the server at {server} has died and stays dead ({detail}): "
+            "restart the server"
+        )
+    return ServerError(
+        f"the server at {server} failed with {status}: {detail}; its own log says more"
+    )
 
 
 # Triton's UNAVAILABLE means many things, and only its text tells them apart.

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,6 @@ from completelook._products import read_products
 OnError = Literal["skip", "fail"]
 
 _BLANK = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-_T = TypeVar("_T")
 
 
 class Embedding(Protocol):
@@ -122,7 +121,7 @@ def index(
         run = _Run(products, look, model_id, checkpoint, on_error)
         run.embed_all(in_flight)
     _write_failures(path, run.failures)
-    _write(path, run, categories)
+    _write(path, run, model_id, categories)
     checkpoint.remove()
     seconds = time.monotonic() - started_s
     indexed = len(products) - len(run.failures)
@@ -148,11 +147,11 @@ class _Run:
         on_error: OnError,
     ) -> None:
         self.products = products
-        self.look = look
-        self.model_id = model_id
         self.embeddings = np.empty((len(products), EMBEDDING_SIZE), np.float32)  # [N, 128]
         self.failures: dict[int, Failure] = {}
         self.resumed = 0
+        self._look = look
+        self._model_id = model_id
         self._checkpoint = checkpoint
         self._on_error = on_error
         self._ids: list[Any] = products["id"].to_pylist()
@@ -166,8 +165,8 @@ class _Run:
             with _progress() as progress:
                 bar = progress.add_task("", total=len(self.products), completed=self.resumed)
                 # Twice as many as threads: none of these ever waits for the next row.
-                for row, answer in _as_completed(pool, self._embed, rows, 2 * in_flight):
-                    self._take(row, answer)
+                for finished in _as_completed(pool, self._embed, rows, 2 * in_flight):
+                    finished.result()
                     progress.advance(bar)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -181,22 +180,21 @@ class _Run:
         self.resumed += 1
         return True
 
-    def _embed(self, row: int) -> tuple[Fingerprint, Embedding]:
+    def _embed(self, row: int) -> None:
+        """Keep an answer as soon as it is there, so that another product's failure loses none."""
+        image = self._images[row]
         # Taken first: a picture that changes while it is read must not pass for the new one.
-        fingerprint = Fingerprint.of(self._images[row])
-        return fingerprint, self.look.embed_product(self._images[row])
-
-    def _take(self, row: int, answer: "Future[tuple[Fingerprint, Embedding]]") -> None:
+        fingerprint = Fingerprint.of(image)
         try:
-            fingerprint, product = answer.result()
+            product = self._look.embed_product(image)
         except ImageError as error:
             if self._on_error == "fail":
                 raise ImageError(f"product {self._ids[row]!r}: {error}") from error
-            self.failures[row] = Failure(self._ids[row], self._images[row], str(error))
+            self.failures[row] = Failure(self._ids[row], image, str(error))
             return
-        if product.model_id != self.model_id:
+        if product.model_id != self._model_id:
             raise ModelMismatch(
-                f"the server went from model {format_model_id(self.model_id)} to "
+                f"the server went from model {format_model_id(self._model_id)} to "
                 f"{format_model_id(product.model_id)} while it was indexing: "
                 "run the same command again once all of it runs the same model"
             )
@@ -205,16 +203,18 @@ class _Run:
 
 
 def _as_completed(
-    pool: ThreadPoolExecutor, call: Callable[[int], _T], rows: Iterable[int], limit: int
-) -> Iterator[tuple[int, "Future[_T]"]]:
-    """Rows with their finished calls, in whatever order, at most `limit` under way at a time."""
+    pool: ThreadPoolExecutor, call: Callable[[int], None], rows: Iterable[int], limit: int
+) -> Iterator["Future[None]"]:
+    """Finished calls in whatever order, so that a slow picture holds up no other.
+
+    At most `limit` are under way at a time.
+    """
     waiting = iter(rows)
-    under_way = {pool.submit(call, row): row for row in islice(waiting, limit)}
+    under_way = {pool.submit(call, row) for row in islice(waiting, limit)}
     while under_way:
-        finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-        for future in finished:
-            yield under_way.pop(future), future
-        under_way |= {pool.submit(call, row): row for row in islice(waiting, len(finished))}
+        finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        yield from finished
+        under_way |= {pool.submit(call, row) for row in islice(waiting, len(finished))}
 
 
 def _in_model_names(
@@ -236,7 +236,7 @@ def _in_model_names(
     return products.set_column(position, "category", known), unknown
 
 
-def _write(path: Path, run: _Run, categories: tuple[str, ...]) -> None:
+def _write(path: Path, run: _Run, model_id: int, categories: tuple[str, ...]) -> None:
     if len(run.failures) == len(run.products):
         first = next(iter(run.failures.values()))
         raise CatalogError(
@@ -248,7 +248,7 @@ def _write(path: Path, run: _Run, categories: tuple[str, ...]) -> None:
         path,
         run.products.take(kept),
         run.embeddings[kept],  # [n, 128]
-        model_id=run.model_id,
+        model_id=model_id,
         categories=categories,
     )
 

@@ -84,30 +84,23 @@ def _read_table(path: Path) -> pa.Table:
 def _read_csv(path: Path) -> pa.Table:
     return csv.read_csv(
         path,
-        read_options=csv.ReadOptions(block_size=_whole(path)),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(column_types=_TEXT),
     )
 
 
 def _read_json_lines(path: Path) -> pa.Table:
-    options = json.ReadOptions(block_size=_whole(path))
-    table = json.read_json(path, read_options=options)
+    table = json.read_json(path)
     dated = [name for name in REQUIRED if _is_date(table, name)]
     if not dated:
         return table
     # Text that looks like a date was read as one, and would not come back as it was.
     as_text = json.ParseOptions(explicit_schema=pa.schema([_TEXT.field(name) for name in dated]))
-    return json.read_json(path, read_options=options, parse_options=as_text)
+    return json.read_json(path, parse_options=as_text)
 
 
 def _is_date(table: pa.Table, name: str) -> bool:
     return name in table.column_names and pa.types.is_temporal(table.schema.field(name).type)
-
-
-def _whole(path: Path) -> int:
-    """A block size for which the types of a file's columns are inferred from all of its rows."""
-    return min(max(path.stat().st_size, 2**20), 2**31 - 1)
 
 
 def _read_folder(path: Path) -> pa.Table:

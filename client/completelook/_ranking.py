@@ -66,13 +66,14 @@ def rank(scene: SceneEmbedding, catalog: Catalog, category: str, *, top: int = 1
             rank=place,
             id=products.ids[int(nearest[index])].as_py(),
             category=products.category,
-            image=catalog.image_source(products.first_row + int(nearest[index])),
+            image=catalog.image_source(row),
             distance=float(distances[index]),
             global_distance=float(global_distances[index]),
             local_distance=float(local_distances[index]),
-            row=products.first_row + int(nearest[index]),
+            row=row,
         )
         for place, index in enumerate(order, start=1)
+        for row in [products.first_row + int(nearest[index])]
     ]
 
 

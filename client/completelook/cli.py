@@ -1,6 +1,7 @@
 """The command line: parse, call the library, print. Heavy imports wait inside the commands."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -119,7 +120,7 @@ def index(
 
 @app.command()
 def rank(
-    scenes: Annotated[list[str], typer.Argument(metavar="SCENE...", help="Photos: paths or URLs.")],
+    scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
     catalog: Annotated[Path, typer.Option(metavar="FILE", help="Made by `completelook index`.")],
     category: Annotated[
         list[str] | None,
@@ -201,6 +202,8 @@ def _print_index_report(report: "IndexReport", catalog: Path) -> None:
 
 def main() -> None:
     """Run the command line; an error a user can cause becomes one line and exit code 1."""
+    # gRPC's core logs a server that goes away to stderr, beside the error that says so.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except (CompleteLookError, OSError) as exc:

@@ -80,7 +80,7 @@ class EmbeddedServer:
         except BaseException:
             self.stop()
             raise
-        self._process.log.started()
+        self._process.started()
 
     def stop(self) -> None:
         """End the server, letting requests in flight finish; nothing to do if there is none."""
@@ -100,15 +100,14 @@ class EmbeddedServer:
             raise EmbeddedServerError(f"the embedded server died: {self._process.death}")
 
     def wait(self) -> None:
-        """Wait until the server dies, or another thread stops it.
+        """Wait until the server ends.
 
         Raises:
-            EmbeddedServerError: it died, or is not started.
+            EmbeddedServerError: then, always: it says what died, or that there is no server.
         """
         self.check()
         if self._process:
-            process = self._process
-            process.ended.wait()
+            self._process.ended.wait()
             self.check()
 
     def __enter__(self) -> Self:
@@ -142,6 +141,5 @@ class EmbeddedServer:
 
     def _check_starting(self) -> None:
         if self._process and not self._process.runs:
-            self._process.stop()
-            reason = self._process.log.failure()
+            reason = self._process.failure()
             raise EmbeddedServerError(f"the embedded server did not start: {reason}")

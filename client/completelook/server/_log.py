@@ -6,9 +6,7 @@ import re
 _LOGGER = logging.getLogger("completelook.server")
 _MARK = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ \d+ [\w.]+:\d+\] ")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
-_LOAD_FAILURE = re.compile(
-    r"failed to load '(?P<model>[^']+)' version \d+: (?P<reason>.+)", re.DOTALL
-)
+_LOAD_FAILURE = re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<reason>.+)")
 # Said on every machine without a GPU, and at every stop.
 _HARMLESS = (
     "CUDA driver version is insufficient",
@@ -18,8 +16,8 @@ _HARMLESS = (
     "Signal (15) received",
     "no pinned memory pool",
 )
-# A wrong argument makes tritonserver write its whole help. This is what a line of it looks like.
-_HELP = re.compile(r"\s|Usage:|.*:$|$")
+# Tables, and the whole help that tritonserver writes on a wrong argument.
+_FILLING = re.compile(r"[|+\s]|Usage:|.*:$|$")
 
 
 class ServerLog:
@@ -30,51 +28,44 @@ class ServerLog:
     """
 
     def __init__(self) -> None:
-        self._level = logging.INFO
         self._starting = True
         self._errors: list[str] = []
         self._remarks: list[str] = []
 
     def add(self, line: str) -> None:
-        """Take in one line; one without Triton's mark goes on with the message before it."""
+        """Take in one line, without its end."""
         mark = _MARK.match(line)
-        if mark:
-            self._level = _LEVELS[mark["level"]]
+        level = _LEVELS[mark["level"]] if mark else logging.INFO
         if any(text in line for text in _HARMLESS):
-            _LOGGER.debug(line)
-        elif self._starting and self._level >= logging.ERROR:
-            _LOGGER.debug(line)
-            self._hold(line, new=mark is not None)
-        else:
-            _LOGGER.log(self._level, line)
-            if self._starting and not mark and not _HELP.match(line):
-                self._remarks.append(line)
+            level = logging.DEBUG
+        elif self._starting and level >= logging.ERROR:
+            self._errors.append(line)
+            level = logging.DEBUG
+        elif self._starting and not mark and not _FILLING.match(line):
+            self._remarks.append(line)
+        _LOGGER.log(level, line)
 
     def started(self) -> None:
         """Pass on the errors held back: the server came up in spite of them."""
         self._starting = False
-        for message in self._errors:
-            _LOGGER.error(message)
+        for line in self._errors:
+            _LOGGER.error(line)
 
     def failure(self) -> str:
-        """Why the server did not start, as one line."""
+        """Why the server did not start, as one line; empty when it did not say."""
         failures = filter(None, map(_LOAD_FAILURE.search, self._errors))
         models = {failure["model"]: one_line(failure["reason"]) for failure in failures}
         if models:
             return "; ".join(f"model '{name}': {reason}" for name, reason in models.items())
-        errors = [one_line(_MARK.sub("", message)) for message in self._errors]
-        return "; ".join(errors or self._remarks) or "tritonserver gave no reason"
-
-    def _hold(self, line: str, *, new: bool) -> None:
-        if new or not self._errors:
-            self._errors.append(line)
-        else:
-            self._errors[-1] += f"\n{line}"
+        errors = [one_line(_MARK.sub("", line)) for line in self._errors]
+        return "; ".join(errors or self._remarks)
 
 
 def one_line(message: str) -> str:
     """The line of an error that matters: TorchScript puts its cause last, all others first."""
-    lines = [line.strip().strip('"') for line in message.splitlines() if line.strip(' "')]
+    # Triton's log has the line breaks of a message as two characters, and adds quotes and marks.
+    raw_lines = message.replace("\\n", "\n").splitlines()
+    lines = [line.strip(' ";') for line in raw_lines if line.strip(' ";')]
     if not lines:
         return message
     return lines[-1] if "Traceback of TorchScript" in message else lines[0]

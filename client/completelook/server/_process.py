@@ -22,7 +22,7 @@ class ServerProcess:
     """A tritonserver, started. It never outlives this Python process, however that ends."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
-        self.log = ServerLog()
+        self._log = ServerLog()
         self.ended = threading.Event()
         self.death: str | None = None
         self._stopping = False
@@ -38,6 +38,18 @@ class ServerProcess:
     @property
     def runs(self) -> bool:
         return self._process.poll() is None
+
+    def failure(self) -> str:
+        """Why the server has ended before it was ready; stops what is left of it."""
+        self.stop()
+        return self._log.failure() or (
+            f"tritonserver ended without a reason, {_describe(self._process.wait())}; "
+            "with --log-verbose=1 among its arguments it says more"
+        )
+
+    def started(self) -> None:
+        """The server is ready: errors that it has logged until now were none of a failure."""
+        self._log.started()
 
     def watch(self) -> None:
         """From now on, when the server or a stub dies: end the rest, set `death` and `ended`.
@@ -91,7 +103,7 @@ class ServerProcess:
         launched.set_result(process)
         with process:
             for line in process.stdout or ():
-                self.log.add(line.rstrip("\n"))
+                self._log.add(line.rstrip("\n"))
 
     def _watch(self) -> None:
         server_pidfd = os.pidfd_open(self._process.pid)

@@ -71,7 +71,7 @@ class Wheel:
         )
 
     def environment(self) -> dict[str, str]:
-        """Lead the stubs to this Python: to its packages by PATH, to libpython as to any library."""
+        """Lead the stubs to this Python: to its packages by PATH, to libpython as a library."""
         libraries = [str(self.libraries), _libpython_folder(), os.environ.get("LD_LIBRARY_PATH")]
         programs = [str(Path(sys.executable).parent), os.environ.get("PATH")]
         return {

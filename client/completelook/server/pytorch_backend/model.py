@@ -57,8 +57,9 @@ class TritonPythonModel:
         try:
             return list(self._answer(requests))
         except Exception as exc:  # libtorch fails every request of the batch, whatever was raised
-            error = triton.TritonError(str(exc))
-            return [triton.InferenceResponse(error=error) for _ in requests]
+            # An error shared by two responses is freed twice, which kills the server.
+            errors = [triton.TritonError(str(exc)) for _ in requests]
+            return [triton.InferenceResponse(error=error) for error in errors]
 
     def _apply_parameters(self, parameters: dict[str, dict[str, str]]) -> None:
         self._inference_mode = _flag(parameters, "INFERENCE_MODE", default=True)
@@ -107,7 +108,8 @@ class TritonPythonModel:
         """The part of each request in an output: views of the whole."""
         if not self._batches:
             return (output,)
-        return output.split([request.inputs()[0].shape()[0] for request in requests])
+        sizes = [request.inputs()[0].shape()[0] for request in requests]
+        return torch.split(output, sizes)
 
     def _forward(self, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         try:

@@ -1,0 +1,397 @@
+"""The embedded server: when it is ready, what it leaves, what it says when something dies."""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from completelook._errors import EmbeddedServerError
+from completelook.server import EmbeddedServer
+from completelook.server._installation import find_installation
+from completelook.server._log import ServerLog
+from completelook.server._repository import entry_models, read_repository
+from completelook.server._wheel import Wheel
+from toys import (
+    BROKEN_ANSWER,
+    BROKEN_LOAD,
+    all_gone,
+    infer,
+    server_pids,
+    stubs,
+    traces,
+    wait_for,
+    write_python_model,
+)
+from tritonclient.grpc import InferenceServerClient
+
+ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+SERVE = """
+import sys
+from completelook.server._serve import serve
+serve(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0, arguments=sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    write_python_model(tmp_path / "models", "echo")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def served(repository: Path) -> Iterator[subprocess.Popen[str]]:
+    """`serve` in a process of its own."""
+    command = [sys.executable, "-c", SERVE, str(repository)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} is not in {lines}")
+
+
+def answers(repository: Path, model: str) -> list[str]:
+    return (repository / model / "answers").read_text().split()
+
+
+def test_server_is_ready_once_an_inference_was_answered_and_leaves_nothing(
+    repository: Path,
+) -> None:
+    with EmbeddedServer(repository, **ANY_PORTS) as server:
+        assert answers(repository, "echo") == ["1"]
+        server.check()
+        with InferenceServerClient(server.grpc_address) as client:
+            numbers = np.array([[1, 2]], np.float32)
+            assert infer(client, "echo", {"IN": numbers}).as_numpy("OUT").tolist() == [[1, 2]]
+        (server_pid,) = server_pids(os.getpid())
+        left = traces(server_pid)
+        assert len(left) == 3
+    assert not any(map(Path.exists, left))
+
+
+def test_only_ensembles_are_asked_where_there_are_some(repository: Path) -> None:
+    (repository / "outer").mkdir()
+    (repository / "outer" / "config.pbtxt").write_text('platform: "ensemble"')
+    configs = read_repository(repository)
+    assert [config.name for config in configs] == ["echo", "outer"]
+    assert [config.name for config in entry_models(configs)] == ["outer"]
+
+
+def test_servers_run_side_by_side_whatever_thread_has_started_them(repository: Path) -> None:
+    servers = [EmbeddedServer(repository, **ANY_PORTS) for _ in range(2)]
+    with contextlib.ExitStack() as stack:
+        with ThreadPoolExecutor() as pool:
+            for server in servers:
+                stack.callback(server.stop)
+            list(pool.map(EmbeddedServer.start, servers))
+        addresses = {
+            address
+            for server in servers
+            for address in (server.grpc_address, server.http_address, server.metrics_address)
+        }
+        assert len(addresses) == 6
+        for server in servers:
+            with InferenceServerClient(server.grpc_address) as client:
+                infer(client, "echo", {"IN": np.zeros((1, 2), np.float32)})
+
+
+def test_dead_stub_ends_the_server_which_says_so_and_can_start_anew(repository: Path) -> None:
+    with EmbeddedServer(repository, **ANY_PORTS) as server:
+        address = server.grpc_address
+        (server_pid,) = server_pids(os.getpid())
+        left = traces(server_pid)
+        (stub_pid,) = stubs(server_pid)
+        os.kill(stub_pid, signal.SIGKILL)
+        with pytest.raises(EmbeddedServerError, match=rf"echo_0_0 .*pid {stub_pid}\) died"):
+            server.wait()
+        assert not any(map(Path.exists, left))
+        with pytest.raises(EmbeddedServerError, match="died"):
+            server.check()
+
+        server.start()
+        server.check()
+        assert server.grpc_address == address
+
+
+def test_dead_server_is_noticed(repository: Path) -> None:
+    with EmbeddedServer(repository, **ANY_PORTS) as server:
+        (server_pid,) = server_pids(os.getpid())
+        left = traces(server_pid)
+        os.kill(server_pid, signal.SIGKILL)
+        with pytest.raises(EmbeddedServerError, match=rf"tritonserver \(pid {server_pid}\).*KILL"):
+            server.wait()
+        assert not any(map(Path.exists, left))
+
+
+def test_stub_of_an_unloaded_model_is_no_death(repository: Path) -> None:
+    write_python_model(repository, "other")
+    arguments = ["--model-control-mode=explicit", "--load-model=*"]
+    with EmbeddedServer(repository, **ANY_PORTS, arguments=arguments) as server:
+        (server_pid,) = server_pids(os.getpid())
+        assert len(stubs(server_pid)) == 2
+        with InferenceServerClient(server.grpc_address) as client:
+            client.unload_model("other")
+            assert wait_for(lambda: len(stubs(server_pid)) == 1)
+            infer(client, "echo", {"IN": np.zeros((1, 2), np.float32)})
+        server.check()
+
+
+def test_serve_restarts_what_died_and_ends_well_on_sigterm(
+    served: subprocess.Popen[str],
+) -> None:
+    read_until(served, "ready: gRPC on 127.0.0.1:")
+    (server_pid,) = server_pids(served.pid)
+    first = traces(server_pid)
+    (stub_pid,) = stubs(server_pid)
+    os.kill(stub_pid, signal.SIGKILL)
+    lines = read_until(served, "ready:")
+    assert f"echo_0_0 (pid {stub_pid}) died; starting it anew" in "".join(lines)
+
+    (server_pid,) = server_pids(served.pid)
+    second = traces(server_pid)
+    served.send_signal(signal.SIGTERM)
+    assert served.wait(60) == 0
+    assert served.stderr.read() == "stopping\n"
+    assert not any(map(Path.exists, first + second))
+
+
+def test_ctrl_c_while_the_models_load_ends_well(served: subprocess.Popen[str]) -> None:
+    read_until(served, "starting")
+    served.send_signal(signal.SIGINT)
+    assert served.wait(60) == 0
+    assert server_pids(served.pid) == []
+
+
+def test_server_does_not_outlive_a_killed_parent(served: subprocess.Popen[str]) -> None:
+    read_until(served, "ready:")
+    (server_pid,) = server_pids(served.pid)
+    left = traces(server_pid)
+    served.kill()
+    served.wait(60)
+    assert all_gone(left)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        pytest.param(
+            BROKEN_LOAD, "did not start: model 'broken': .*the weights are gone$", id="at load"
+        ),
+        pytest.param(
+            BROKEN_ANSWER, "'broken' loads, but fails .*: nothing is dark enough$", id="at zeros"
+        ),
+    ],
+)
+def test_model_that_fails_is_named_with_tritons_reason(
+    repository: Path, source: str, message: str
+) -> None:
+    write_python_model(repository, "broken", source)
+    with pytest.raises(EmbeddedServerError, match=message) as raised:
+        EmbeddedServer(repository, **ANY_PORTS).start()
+    assert "\n" not in str(raised.value)
+    assert server_pids(os.getpid()) == []
+
+
+def test_wrong_argument_is_an_error_without_the_help_text(repository: Path) -> None:
+    server = EmbeddedServer(repository, **ANY_PORTS, arguments=["--nonsense"])
+    with pytest.raises(EmbeddedServerError, match=r"unrecognized option '--nonsense'$"):
+        server.start()
+
+
+@pytest.mark.parametrize("option", ["--grpc-port=1", "--model-repository=elsewhere"])
+def test_argument_that_the_server_sets_itself_is_refused(repository: Path, option: str) -> None:
+    server = EmbeddedServer(repository, **ANY_PORTS, arguments=[option])
+    with pytest.raises(EmbeddedServerError, match=option):
+        server.start()
+
+
+@pytest.mark.parametrize("name", ["grpc_port", "http_port", "metrics_port"])
+def test_taken_port_is_named_with_the_option_that_changes_it(repository: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        option = "--" + name.replace("_", "-")
+        with pytest.raises(EmbeddedServerError, match=f"port {port} .*in use.*{option}"):
+            EmbeddedServer(repository, **{**ANY_PORTS, name: port}).start()
+
+
+def test_one_port_for_two_services_is_an_error(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(EmbeddedServerError, match=f"port {port} .*--http-port"):
+        EmbeddedServer(repository, grpc_port=port, http_port=port, metrics_port=0).start()
+
+
+def test_port_out_of_range_is_an_error(repository: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match=r"port 70000 .*65535.*--grpc-port"):
+        EmbeddedServer(repository, grpc_port=70000).start()
+
+
+def test_missing_repository_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match=r"nowhere is not a folder: .*build export"):
+        EmbeddedServer(tmp_path / "nowhere").start()
+
+
+def test_empty_repository_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match=r"holds no model.*build export"):
+        EmbeddedServer(tmp_path).start()
+
+
+def test_missing_model_file_says_how_to_make_it(tmp_path: Path) -> None:
+    (tmp_path / "backbone" / "1").mkdir(parents=True)
+    (tmp_path / "backbone" / "config.pbtxt").write_text('backend: "pytorch"')
+    with pytest.raises(EmbeddedServerError, match=r"'backbone' has no model.pt .*build export"):
+        EmbeddedServer(tmp_path).start()
+
+
+def test_broken_configuration_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "backbone").mkdir()
+    (tmp_path / "backbone" / "config.pbtxt").write_text('backend: "pytorch"\nnonsense: 1')
+    with pytest.raises(EmbeddedServerError, match=r"backbone/config.pbtxt .*2:1 .*nonsense"):
+        EmbeddedServer(tmp_path).start()
+
+
+def test_check_before_start_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match="does not run"):
+        EmbeddedServer(tmp_path).check()
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "message"),
+    [
+        pytest.param("sys.platform", "darwin", "not on darwin.*--server", id="system"),
+        pytest.param("platform.machine", lambda: "aarch64", "aarch64.*--server", id="machine"),
+        pytest.param("platform.libc_ver", lambda: ("glibc", "2.31"), "2.35.*2.31", id="glibc"),
+        pytest.param("platform.libc_ver", lambda: ("", ""), "another C library", id="no glibc"),
+        pytest.param(
+            "importlib.util.find_spec",
+            lambda _: None,
+            r"pytriton and torch, not installed.*pip install 'completelook\[server\]'",
+            id="packages",
+        ),
+        pytest.param(
+            "importlib.metadata.version",
+            lambda _: "2.1.3",
+            "2.1.3.*pip install 'numpy<2'",
+            id="numpy",
+        ),
+        pytest.param("completelook.server._wheel._PYTHON", "3.99", "3.8 to 3.13, not", id="python"),
+    ],
+)
+def test_unsupported_machine_is_an_error_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch, target: str, value: object, message: str
+) -> None:
+    monkeypatch.setattr(target, value)
+    with pytest.raises(EmbeddedServerError, match=message):
+        Wheel.find()
+
+
+def test_missing_libpython_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("completelook.server._wheel._PYTHON", "3.99")
+    with pytest.raises(EmbeddedServerError, match=r"libpython3\.99\.so\.1\.0.*enable-shared"):
+        Wheel(Path("program"), Path("libraries"), {}).environment()
+
+
+def test_backends_are_assembled_once_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TRITONSERVER", raising=False)
+    first, second = find_installation(), find_installation()
+    assert first == second
+    (folder,) = (tmp_path / "completelook" / "backends").iterdir()
+    assert f"--backend-directory={folder}" in first.arguments
+    assert {str(file.relative_to(folder)) for file in folder.rglob("*.*")} == {
+        "python/libtriton_python.so",
+        "python/triton_python_backend_utils.py",
+        "pytorch/model.py",
+    }
+    assert os.access(folder / "python" / "triton_python_backend_stub", os.X_OK)
+
+
+def test_cache_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("TRITONSERVER", raising=False)
+    with pytest.raises(EmbeddedServerError, match="XDG_CACHE_HOME"):
+        find_installation()
+
+
+def tritonserver(root: Path, backend_library: str) -> Path:
+    """An installation with one library as its `pytorch` backend."""
+    program = root / "bin" / "tritonserver"
+    for file in (program, root / "backends" / "pytorch" / backend_library):
+        file.parent.mkdir(parents=True)
+        file.touch(mode=0o755)
+    return program
+
+
+@pytest.mark.parametrize("way", ["TRITONSERVER", "PATH"])
+def test_installed_libtorch_backend_is_preferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    program = tritonserver(tmp_path, "libtriton_pytorch.so")
+    monkeypatch.delenv("TRITONSERVER", raising=False)
+    monkeypatch.setenv(way, str(program if way == "TRITONSERVER" else program.parent))
+    installation = find_installation()
+    assert installation.program == program
+    assert installation.arguments == (f"--backend-directory={tmp_path / 'backends'}",)
+    assert installation.environment["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_tritonserver_on_path_without_libtorch_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITONSERVER", raising=False)
+    monkeypatch.setenv("PATH", str(tritonserver(tmp_path, "model.py").parent))
+    assert find_installation().program == Wheel.find().program
+
+
+@pytest.mark.parametrize(
+    ("backend_library", "message"),
+    [
+        pytest.param("model.py", "comes without .*libtriton_pytorch.so", id="no libtorch"),
+        pytest.param(None, "is not a file", id="no program"),
+    ],
+)
+def test_tritonserver_variable_that_names_no_libtorch_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend_library: str | None, message: str
+) -> None:
+    program = tritonserver(tmp_path, backend_library) if backend_library else tmp_path / "nothing"
+    monkeypatch.setenv("TRITONSERVER", str(program))
+    with pytest.raises(EmbeddedServerError, match=message):
+        find_installation()
+
+
+def test_log_is_quiet_but_for_warnings_and_errors_that_matter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = ServerLog()
+    harmless = 'W1123 18:30:35.004726 5506 metrics.cc:798] "DCGM unable to start: no"'
+    plain = 'I1123 18:30:35.004726 5506 server.cc:1] "loading"'
+    warning = 'W1123 18:30:35.004726 5506 pool.cc:2] "the pool is full"'
+    error = 'E1123 18:30:35.004726 5506 server.cc:3] "a request failed"'
+    for line in (harmless, plain, "+----+", warning, error):
+        log.add(line)
+    assert log.failure() == "a request failed"
+    shown = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    assert shown == [warning]
+
+    log.started()
+    shown = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    assert shown == [warning, error]
