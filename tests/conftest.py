@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from completelook import Catalog, CompleteLook
+from completelook.server import EmbeddedServer
+from completelook_build.backbone import BackboneSource, calibrate, load_resnet
+from completelook_build.export import export_model
+from completelook_build.model import CompatibilityHeads, HeadsConfig
+from completelook_build.model_folder import TrainedModel
 from fakes import FakeTriton, make_catalog, picture
 
 
@@ -41,3 +47,29 @@ def catalog_path(tmp_path: Path) -> Path:
 @pytest.fixture
 def catalog(catalog_path: Path) -> Catalog:
     return Catalog.open(catalog_path)
+
+
+@pytest.fixture(scope="session")
+def untrained() -> TrainedModel:
+    """A whole model with random weights, its batch norms calibrated on noise."""
+    resnet = load_resnet(BackboneSource("random:0"))
+    random = torch.Generator().manual_seed(0)
+    calibrate(resnet, [torch.randint(256, (4, 224, 224, 3), generator=random, dtype=torch.uint8)])
+    torch.manual_seed(0)
+    config = HeadsConfig(categories=("Decor|Rugs", 'Décor|"Lamps"', "Sofas"), attention_scale=5.0)
+    return TrainedModel(resnet, CompatibilityHeads(config).eval(), config, {})
+
+
+@pytest.fixture(scope="session")
+def exported(untrained: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with the untrained model in it."""
+    repository = tmp_path_factory.mktemp("exported") / "model_repository"
+    export_model(untrained, repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def server(exported: Path) -> Iterator[EmbeddedServer]:
+    """The real tritonserver with the untrained model."""
+    with EmbeddedServer(exported, grpc_port=0, http_port=0, metrics_port=0) as running:
+        yield running

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet, ResNet50_Weights, resnet50
 from torchvision.models.resnet import Bottleneck
 
+from completelook_build.console import say
 from completelook_build.errors import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -59,6 +60,11 @@ class BackboneSource:
                 f"backbone {self.text!r}: the seed must be a whole number, as in random:0"
             )
         return int(seed)
+
+    def announce(self) -> None:
+        """Say so where the backbone is a random one, which nobody should take for a trained one."""
+        if self.random_seed is not None:
+            say(f"backbone {self.text}: random weights with calibrated batch norms, not ImageNet's")
 
 
 def load_resnet(source: BackboneSource) -> ResNet:

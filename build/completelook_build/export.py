@@ -1,6 +1,5 @@
 """Export: a trained model into Triton's repository, as TorchScript checked against eager."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import torch
 from completelook._contract import (
     BACKBONE,
-    EMBED_SCENE,
     ENSEMBLES,
     IMAGE_SIZE,
     PRODUCT_HEAD,
     SCENE_HEAD,
 )
-from completelook._golden import golden_image
+from completelook._golden import GoldenRecord, golden_image
 from torch import Tensor, nn
 
 from completelook_build.errors import ExportError
@@ -120,11 +118,9 @@ def _write_configs(repository: Path, categories: tuple[str, ...]) -> None:
 def _write_golden(repository: Path, modules: Mapping[str, nn.Module], model_id: int) -> None:
     """The golden image's embeddings, for `completelook doctor` to compare the server's with."""
     answer = run_chain(modules, torch.from_numpy(golden_image()).unsqueeze(0))
-    record = {
-        "model_id": model_id,
-        "tolerance": PARITY_TOLERANCE,
-        "scene_embedding": answer["SCENE_EMBEDDING"][0].tolist(),
-        "product_embedding": answer["PRODUCT_EMBEDDING"][0].tolist(),
-    }
-    path = repository / EMBED_SCENE.name / VERSION / "golden.json"
-    path.write_text(json.dumps(record), encoding="utf-8")
+    GoldenRecord(
+        model_id=model_id,
+        scene_embedding=tuple(answer["SCENE_EMBEDDING"][0].tolist()),
+        product_embedding=tuple(answer["PRODUCT_EMBEDDING"][0].tolist()),
+        tolerance=PARITY_TOLERANCE,
+    ).write(repository)

@@ -23,9 +23,9 @@ from completelook._images import load_image, open_image
 from numpy.typing import DTypeLike, NDArray
 
 from completelook_build.backbone import Backbone
+from completelook_build.console import progress_bar
 from completelook_build.crop import WHOLE_SCENE, Box
 from completelook_build.errors import DataError
-from completelook_build.progress import progress_bar
 
 BATCH_SIZE = 16
 _TO_DO, _DONE, _BROKEN = 0, 1, 2

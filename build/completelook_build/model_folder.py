@@ -18,7 +18,12 @@ from typing import Any
 import torch
 from torchvision.models import ResNet
 
-from completelook_build.backbone import Backbone, resnet_from_file, weights_id
+from completelook_build.backbone import (
+    Backbone,
+    BackboneSource,
+    resnet_from_file,
+    weights_id,
+)
 from completelook_build.curve import draw_curve
 from completelook_build.errors import ModelError
 from completelook_build.model import CompatibilityHeads, HeadsConfig
@@ -91,6 +96,7 @@ def load_model(folder: Path) -> TrainedModel:
     model = TrainedModel(resnet, heads.eval(), config, content["card"])
     if model.card["heads_id"] != f"{model.heads_id:016x}":
         raise ModelError(f"{folder}: heads.pt is not the one model.json describes; train it anew")
+    BackboneSource(model.card["backbone"]).announce()
     return model
 
 

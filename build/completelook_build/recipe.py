@@ -1,6 +1,5 @@
 """From data to a model folder: the one path that `completelook-build train` takes."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ import torch
 from torchvision.models import ResNet
 
 from completelook_build.backbone import Backbone, BackboneSource, calibrate, load_resnet
+from completelook_build.console import progress_bar, say
 from completelook_build.features import BATCH_SIZE, Picture, load_readable
 from completelook_build.model import HeadsConfig
 from completelook_build.model_folder import TrainedModel, heads_id, save_model, versions
 from completelook_build.pairs import PairData, describe_dropped, read_pairs
-from completelook_build.progress import progress_bar
 from completelook_build.split import read_features, scene_picture
 from completelook_build.training import Trained, TrainingConfig, train_heads
 
@@ -104,8 +103,3 @@ def _card(
         },
         "versions": versions(),
     }
-
-
-def say(message: str) -> None:
-    """Tell the user something that is not a result."""
-    print(message, file=sys.stderr)

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from completelook_build.console import progress_bar
 from completelook_build.model import CompatibilityHeads, HeadsConfig
-from completelook_build.progress import progress_bar
 from completelook_build.scoring import pairwise_accuracy, score_split
 from completelook_build.split import Split
 

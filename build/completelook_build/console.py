@@ -1,5 +1,6 @@
-"""One look for every progress bar of the training side, on stderr."""
+"""What the training side says on stderr: messages and progress bars."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not a result."""
+    print(message, file=sys.stderr)
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+# Two commands do everything from a fresh clone: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+# Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
+demo: .venv/installed
+	$(BIN)/python -m completelook_build.demo
+
+# Format, lint, types, tests.
+test: .venv/installed check
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# uv comes from pip and installs the rest: a minute instead of several.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# What the demo made, the exported models and the environment.
+clean:
+	rm -rf .venv demo model_repository/*/1/model.pt model_repository/embed_scene/1/golden.json

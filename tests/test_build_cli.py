@@ -1,0 +1,81 @@
+"""The training side's command line: one line for what a user can mend, figures on stdout."""
+
+import subprocess
+import sys
+
+import pytest
+from completelook_build.showroom import render_showroom
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-c", "from completelook_build.cli import main; main()", *arguments]
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def showroom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "showroom"
+    render_showroom(folder, scenes=20, products_per_category=10, seed=0)
+    return folder
+
+
+def data_options(folder):
+    return (
+        *("--pairs", folder / "pairs.jsonl", "--categories", folder / "categories.json"),
+        *("--images", folder / "images"),
+    )
+
+
+def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
+    model, repository = tmp_path / "model", tmp_path / "repository"
+    trained = run(
+        "train", *data_options(showroom), "--out", model, "--backbone", "random:0", "--epochs", 2
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "random weights" in trained.stderr
+    assert trained.stdout == ""
+    figures = tmp_path / "figures.json"
+    evaluated = run("evaluate", "--model", model, *data_options(showroom), "--json", figures)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "Pairwise accuracy" in evaluated.stdout
+    assert "pairwise_accuracy" in figures.read_text()
+    exported = run("export", "--model", model, "--model-repository", repository)
+    assert exported.returncode == 0, exported.stderr
+    assert "random:0" in exported.stderr
+    assert "largest difference from eager" in exported.stdout
+    assert (repository / "backbone/1/model.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        pytest.param(("export", "--model", "nowhere"), "nowhere", id="no model"),
+        pytest.param(
+            [
+                "train",
+                "--pairs",
+                "gone.jsonl",
+                "--categories",
+                "gone.json",
+                "--images",
+                "gone",
+                "--out",
+                "model",
+            ],
+            "gone",
+            id="no data",
+        ),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(arguments, name, tmp_path):
+    finished = run(*arguments, cwd=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: ")
+    assert name in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_a_wrong_option_is_exit_code_2(tmp_path):
+    assert run("export", "--model", "m", "--precision", "fp8", cwd=tmp_path).returncode == 2

@@ -1,0 +1,186 @@
+"""Training on synthetic features: it learns, is reproducible, and is scored as the loops say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from completelook_build.errors import DataError, ModelError
+from completelook_build.model import CompatibilityHeads, HeadsConfig
+from completelook_build.model_folder import TrainedModel, heads_id, load_model, save_model
+from completelook_build.pairs import read_pairs
+from completelook_build.scoring import PairScore, pair_accuracy, pairwise_accuracy, score_split
+from completelook_build.split import PairFeatures, Picture, make_split
+from completelook_build.training import TrainingConfig, train_heads
+from PIL import Image
+
+PRODUCTS, SCENES = 12, 60
+
+
+class PlantedFeatures:
+    """Random features whose first dimensions say to which of the styles a picture belongs."""
+
+    def __init__(self, styles, seed):
+        random = torch.Generator().manual_seed(seed)
+        count = len(styles)
+        self._pooled = torch.rand(count, 2048, generator=random)
+        self._regions = torch.rand(count, 196, 1024, generator=random)
+        for row, style in enumerate(styles):
+            self._pooled[row, 100 * style : 100 * style + 100] += 1.0
+        self.broken = np.zeros(count, dtype=bool)
+
+    def pooled(self, rows):
+        return self._pooled[torch.from_numpy(rows)]
+
+    def regions(self, rows):
+        return self._regions[torch.from_numpy(rows)]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """60 scenes and 12 products in 2 categories; a product fits a scene of its own style."""
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "images").mkdir()
+    products = [f"p{number}" for number in range(PRODUCTS)]
+    scenes = [f"s{number}" for number in range(SCENES)]
+    for name in (*products, *scenes):
+        Image.new("RGB", (4, 4)).save(folder / "images" / f"{name}.jpg")
+    style = {name: int(name[1:]) % 3 for name in (*products, *scenes)}
+    category = {name: "Rugs" if int(name[1:]) < 6 else "Lamps" for name in products}
+    pairs = [{"scene": s, "product": p} for s in scenes for p in products if style[s] == style[p]]
+    (folder / "categories.json").write_text(json.dumps(category))
+    (folder / "pairs.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
+    data = read_pairs(folder / "pairs.jsonl", folder / "categories.json", folder / "images")
+    return PairFeatures(
+        data,
+        PlantedFeatures([style[name] for name in scenes], seed=1),
+        PlantedFeatures([style[name] for name in products], seed=2),
+        {Picture(data.image(name)): row for row, name in enumerate(scenes)},
+        {name: row for row, name in enumerate(products)},
+    )
+
+
+CONFIG = HeadsConfig(categories=("Lamps", "Rugs"))
+
+
+@pytest.fixture(scope="module")
+def trained(features):
+    train, validation = (
+        make_split(features, n, CONFIG.categories) for n in ("train", "validation")
+    )
+    return train_heads(train, validation, CONFIG, TrainingConfig(epochs=3))
+
+
+def test_it_learns_what_was_planted(features, trained):
+    test = make_split(features, "test", CONFIG.categories)
+    untrained = CompatibilityHeads(CONFIG)
+    assert pairwise_accuracy(score_split(trained.heads, test)) > 0.95
+    assert pairwise_accuracy(score_split(untrained, test)) < 0.9
+
+
+def test_the_same_seed_trains_the_same_heads(features, trained):
+    train, validation = (
+        make_split(features, n, CONFIG.categories) for n in ("train", "validation")
+    )
+    again = train_heads(train, validation, CONFIG, TrainingConfig(epochs=3))
+    assert [e.validation_accuracy for e in again.history] == [
+        e.validation_accuracy for e in trained.history
+    ]
+
+
+def test_the_best_epoch_is_kept(features, trained):
+    validation = make_split(features, "validation", CONFIG.categories)
+    assert trained.best.validation_accuracy == max(e.validation_accuracy for e in trained.history)
+    assert pairwise_accuracy(score_split(trained.heads, validation)) == pytest.approx(
+        trained.best.validation_accuracy
+    )
+
+
+def test_negatives_are_of_the_category_and_never_known_to_fit(features):
+    train = make_split(features, "train", CONFIG.categories)
+    random = np.random.default_rng(0)
+    indices = np.arange(len(train))
+    rows_of = {category: set(rows.tolist()) for category, rows in train.candidates.items()}
+    for index, drawn in zip(indices, train.draw_negatives(indices, 200, random), strict=True):
+        category = int(train.categories[index])
+        fitting = train.fitting[train.pairs[index].scene, category]
+        assert set(drawn.tolist()) == rows_of[category] - fitting
+
+
+@torch.inference_mode()
+def test_scores_are_the_models_distances_one_by_one(features, trained):
+    test = make_split(features, "test", CONFIG.categories)
+    scores = score_split(trained.heads, test)
+    for index in (0, len(test) - 1):
+        rows = [int(test.product_rows[index]), *test.negatives(index).tolist()]
+        expected = [
+            trained.heads(
+                features.scenes.pooled(test.scene_rows[[index]]),
+                features.scenes.regions(test.scene_rows[[index]]),
+                torch.from_numpy(test.categories[[index]]),
+                features.products.pooled(np.array([row]))[None],
+            ).item()
+            for row in rows
+        ]
+        assert [scores[index].positive, *scores[index].negatives] == pytest.approx(
+            expected, abs=1e-5
+        )
+
+
+def test_pair_accuracy_counts_farther_negatives_and_half_of_ties():
+    score = PairScore("s", 0, 1.0, np.array([0.5, 1.0, 1.5, 2.0], dtype=np.float32))
+    slow = sum(1.0 if d > 1.0 else 0.5 if d == 1.0 else 0.0 for d in score.negatives) / 4
+    assert pair_accuracy(score) == slow == 0.625
+
+
+def test_a_pair_with_a_broken_picture_is_left_out(features):
+    scenes = PlantedFeatures([0] * SCENES, seed=1)
+    before = len(make_split(features, "test", CONFIG.categories))
+    broken = PairFeatures(
+        features.data, scenes, features.products, features.scene_row, features.product_row
+    )
+    lost = features.data.split("test")[0].scene
+    scenes.broken[int(lost[1:])] = True
+    after = make_split(broken, "test", CONFIG.categories)
+    assert lost not in {pair.scene for pair in after.pairs}
+    assert len(after) < before
+
+
+def test_a_split_with_nothing_readable_is_an_error(features):
+    scenes = PlantedFeatures([0] * SCENES, seed=1)
+    scenes.broken[:] = True
+    broken = PairFeatures(
+        features.data, scenes, features.products, features.scene_row, features.product_row
+    )
+    with pytest.raises(DataError, match="'test' has no pair left"):
+        make_split(broken, "test", CONFIG.categories)
+
+
+@pytest.fixture
+def saved(trained, untrained, tmp_path):
+    card = {"backbone": "random:0", "heads_id": f"{heads_id(trained.heads, CONFIG):016x}"}
+    model = TrainedModel(untrained.resnet, trained.heads, CONFIG, card)
+    save_model(tmp_path / "model", model, trained.history)
+    return tmp_path / "model"
+
+
+def test_a_saved_model_comes_back(saved, trained, untrained):
+    loaded = load_model(saved)
+    assert loaded.config == CONFIG
+    assert loaded.heads_id == heads_id(trained.heads, CONFIG)
+    assert loaded.backbone().id == untrained.backbone().id
+    assert (saved / "curve.png").stat().st_size > 1000
+    assert len((saved / "metrics.csv").read_text().splitlines()) == 1 + len(trained.history)
+
+
+@pytest.mark.parametrize("file", ["model.json", "heads.pt"])
+def test_an_incomplete_model_folder_names_what_is_missing(saved, file):
+    (saved / file).unlink()
+    with pytest.raises(ModelError, match=file):
+        load_model(saved)
+
+
+def test_heads_of_another_training_are_refused(saved):
+    torch.save(CompatibilityHeads(CONFIG).state_dict(), saved / "heads.pt")
+    with pytest.raises(ModelError, match="train it anew"):
+        load_model(saved)
