@@ -114,7 +114,7 @@ def resnet_from_file(path: Path) -> ResNet:
     try:
         resnet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(
             f"{path}: not a state dict of torchvision's resnet50 ({reason}). {_WAYS_ON}"
         ) from error
