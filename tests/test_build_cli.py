@@ -54,17 +54,7 @@ def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
     [
         pytest.param(("export", "--model", "nowhere"), "nowhere", id="no model"),
         pytest.param(
-            [
-                "train",
-                "--pairs",
-                "gone.jsonl",
-                "--categories",
-                "gone.json",
-                "--images",
-                "gone",
-                "--out",
-                "model",
-            ],
+            ["train", *data_options(Path("gone")), "--out", "model"],
             "gone",
             id="no data",
         ),
