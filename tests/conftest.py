@@ -14,6 +14,20 @@ from completelook_build.model_folder import TrainedModel
 from fakes import FakeTriton, make_catalog, picture
 
 
+_SLOW_MODULES = {"test_build_cli", "test_embedded_server", "test_pytorch_backend"}
+_SLOW_FIXTURES = {"untrained", "exported", "server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first: a broken one is known within seconds."""
+    items.sort(key=_is_slow)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return item.path.stem in _SLOW_MODULES or not _SLOW_FIXTURES.isdisjoint(fixtures)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMPLETELOOK_SERVER", raising=False)

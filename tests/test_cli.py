@@ -151,6 +151,17 @@ def test_index_exits_with_3_when_it_skipped_a_picture(run, table: Path, tmp_path
     assert "r1" in (tmp_path / "new.arrow.failures.csv").read_text()
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["one category known", "none known"])
+def test_index_says_which_categories_the_model_does_not_know(run, table, tmp_path, known) -> None:
+    tables = table.read_text().splitlines()
+    unknown = ["x1,1.png,Boats", "x2,2.png,Boats"]
+    table.write_text("\n".join([tables[0], *unknown, *([tables[1]] if known else [])]))
+    code, _, err = run("index", table, "--catalog", tmp_path / "new.arrow")
+    assert code == 0
+    assert "2 products are of 'Boats', which the model does not know" in err
+    assert ("knows none of these categories" in err) == (not known)
+
+
 def test_index_may_stop_at_the_first_failure(run, table: Path, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"not a picture")
     code, _, err = run("index", table, "--catalog", tmp_path / "new.arrow", "--on-error", "fail")

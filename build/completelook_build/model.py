@@ -40,7 +40,8 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[..., size] -> [..., size]."""
-        return (features - self.mean) / self.deviation
+        # (features - mean) / deviation in one pass: region features are large.
+        return torch.addcmul(-self.mean / self.deviation, features, 1.0 / self.deviation)
 
 
 class StyleEmbedding(nn.Module):

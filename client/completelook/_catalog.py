@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from completelook._categories import CategoryTable
@@ -206,6 +205,9 @@ def check_replaceable(path: Path) -> None:
 
 def _arranged(path: Path, products: pa.Table, embeddings: NDArray[np.float32]) -> pa.Table:
     """The catalog's columns in their order, its rows sorted, each column one block."""
+    # Half of pyarrow's import time, and needed only to write.
+    import pyarrow.compute as pc
+
     order = pc.sort_indices(products, [("category", "ascending"), ("id", "ascending")])
     products = products.take(order)
     vectors = pa.array(embeddings[order.to_numpy()].reshape(-1), pa.float32())  # [N * 128]

@@ -196,6 +196,12 @@ def _print_index_report(report: "IndexReport", catalog: Path) -> None:
     )
     for name, count in report.unknown_categories.items():
         typer.echo(f"{count} products are of {name!r}, which the model does not know", err=True)
+    if sum(report.unknown_categories.values()) >= report.indexed:
+        typer.echo(
+            "the model knows none of these categories, so `completelook rank` has nothing to rank: "
+            "see `completelook categories`",
+            err=True,
+        )
     if report.failures:
         typer.echo(f"skipped {len(report.failures)} images, see {failures_path(catalog)}", err=True)
 
