@@ -13,7 +13,6 @@ from completelook_build.model import CompatibilityHeads, HeadsConfig
 from completelook_build.model_folder import TrainedModel
 from fakes import FakeTriton, make_catalog, picture
 
-
 _SLOW_MODULES = {"test_build_cli", "test_embedded_server", "test_pytorch_backend"}
 _SLOW_FIXTURES = {"untrained", "exported", "server"}
 
