@@ -68,5 +68,19 @@ def test_an_error_is_one_line_and_exit_code_1(arguments, name, tmp_path):
     assert len(finished.stderr.splitlines()) == 1
 
 
+def test_without_the_build_extra_the_error_names_it(tmp_path):
+    program = (
+        "import sys; sys.modules['torch'] = None; import completelook_build.cli as c; c.main()"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "export", "--model", "m"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert finished.returncode == 1
+    assert finished.stderr == "error: torch is not installed: pip install 'completelook[build]'\n"
+
+
 def test_a_wrong_option_is_exit_code_2(tmp_path):
     assert run("export", "--model", "m", "--precision", "fp8", cwd=tmp_path).returncode == 2

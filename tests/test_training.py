@@ -173,6 +173,17 @@ def test_a_saved_model_comes_back(saved, trained, untrained):
     assert len((saved / "metrics.csv").read_text().splitlines()) == 1 + len(trained.history)
 
 
+def test_a_failed_save_leaves_the_earlier_model_whole(saved, trained, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    monkeypatch.setattr("completelook_build.model_folder.draw_curve", full)
+    with pytest.raises(ModelError, match="No space left"):
+        save_model(saved, load_model(saved), trained.history)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
 @pytest.mark.parametrize("file", ["model.json", "heads.pt"])
 def test_an_incomplete_model_folder_names_what_is_missing(saved, file):
     (saved / file).unlink()

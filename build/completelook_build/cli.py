@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 from completelook._errors import CompleteLookError
 
+# The packages that a client alone does not have.
+_BUILD_EXTRA = {"matplotlib", "torch", "torchvision"}
+
 app = typer.Typer(
     help="Make the models that completelook serves.",
     no_args_is_help=True,
@@ -123,6 +126,9 @@ def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 1."""
     try:
         app()
-    except CompleteLookError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    except (CompleteLookError, OSError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except ModuleNotFoundError as error:
+        if error.name not in _BUILD_EXTRA:
+            raise
+        sys.exit(f"error: {error.name} is not installed: pip install 'completelook[build]'")

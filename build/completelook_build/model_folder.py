@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,6 +29,10 @@ from completelook_build.curve import draw_curve
 from completelook_build.errors import ModelError
 from completelook_build.model import CompatibilityHeads, HeadsConfig
 from completelook_build.training import Epoch
+
+
+# model.json last: a folder that has it is whole.
+_FILES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png", "model.json")
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,32 @@ def heads_id(heads: CompatibilityHeads, config: HeadsConfig) -> int:
 
 
 def save_model(out: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
-    """Write a model folder; `model.json` goes last, so that a folder with it is whole.
+    """Write a model folder; an earlier model in it stays whole until the new one is.
 
     Raises ModelError where the folder cannot be written.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "model.json").unlink(missing_ok=True)
-        torch.save(model.resnet.state_dict(), out / "backbone.pt")
-        torch.save(model.heads.state_dict(), out / "heads.pt")
-        _write_metrics(out / "metrics.csv", history)
-        draw_curve(history, out / "curve.png")
-        content = {"heads": asdict(model.config), "card": dict(model.card)}
-        beside = out / "model.json.partial"
-        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        beside.replace(out / "model.json")
+        with TemporaryDirectory(dir=_made(out), prefix=".partial-") as beside:
+            _write_files(Path(beside), model, history)
+            for name in _FILES:
+                (Path(beside) / name).replace(out / name)
     except OSError as error:
         raise ModelError(f"{out}: the model cannot be written ({error.strerror})") from error
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_files(folder: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
+    torch.save(model.resnet.state_dict(), folder / "backbone.pt")
+    torch.save(model.heads.state_dict(), folder / "heads.pt")
+    _write_metrics(folder / "metrics.csv", history)
+    draw_curve(history, folder / "curve.png")
+    content = {"heads": asdict(model.config), "card": dict(model.card)}
+    text = json.dumps(content, indent=2) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
 
 
 def load_model(folder: Path) -> TrainedModel:
