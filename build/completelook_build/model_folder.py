@@ -30,7 +30,6 @@ from completelook_build.errors import ModelError
 from completelook_build.model import CompatibilityHeads, HeadsConfig
 from completelook_build.training import Epoch
 
-
 # model.json last: a folder that has it is whole.
 _FILES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png", "model.json")
 
