@@ -98,7 +98,7 @@ def index(
     look: Embedder,
     *,
     on_error: OnError = "skip",
-    in_flight: int = 32,
+    in_flight: int = 16,
 ) -> IndexReport:
     """Embed every product and write the catalog, showing progress on stderr.
 
