@@ -70,6 +70,15 @@ def test_the_id_changes_with_weights_and_precision(untrained):
     assert 0 <= fp32 < 2**63
 
 
+def test_imagenet_weights_are_taken_from_torchs_cache(untrained, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / "hub" / "checkpoints" / "resnet50-0676ba61.pth"
+    cached.parent.mkdir(parents=True)
+    torch.save(untrained.resnet.state_dict(), cached)
+    loaded = load_resnet(BackboneSource("imagenet"))
+    assert weights_id(loaded) == weights_id(untrained.resnet)
+
+
 def unreachable(**_):
     raise URLError("no route to host")
 
