@@ -3,11 +3,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check results clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
 	$(BIN)/python -m completelook_build.demo
+
+# The tables of docs/results.md, anew; PHOTOS=DIR adds a set of real pictures. Hours on two cores.
+results: .venv/installed
+	$(BIN)/python -m completelook_build.results $(PHOTOS)
 
 # Format, lint, types, tests.
 test: .venv/installed check

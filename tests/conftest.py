@@ -1,20 +1,24 @@
 """What the tests share: a fake server, a client of it, a few products and their catalog."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from completelook import Catalog, CompleteLook
+from completelook._calibration import Calibration
 from completelook.server import EmbeddedServer
 from completelook_build.backbone import BackboneSource, calibrate, load_resnet
 from completelook_build.export import export_model
 from completelook_build.model import CompatibilityHeads, HeadsConfig
-from completelook_build.model_folder import TrainedModel
-from fakes import FakeTriton, make_catalog, picture
+from completelook_build.model_folder import TrainedModel, heads_id, save_model
+from completelook_build.showroom import render_showroom
+from completelook_build.training import Epoch
+from fakes import CALIBRATION, FakeTriton, make_catalog, picture
 
 _SLOW_MODULES = {"test_build_cli", "test_embedded_server", "test_pytorch_backend"}
-_SLOW_FIXTURES = {"untrained", "exported", "server"}
+_SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,10 +78,34 @@ def untrained() -> TrainedModel:
 
 
 @pytest.fixture(scope="session")
+def small_showroom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered data set of ten scenes."""
+    folder = tmp_path_factory.mktemp("small") / "showroom"
+    render_showroom(folder, scenes=10, products_per_category=10, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_showroom_model(
+    small_showroom: Path, untrained: TrainedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of an untrained model of that data set's categories."""
+    categories = set(json.loads((small_showroom / "categories.json").read_text()).values())
+    torch.manual_seed(0)
+    config = HeadsConfig(categories=tuple(sorted(categories)), attention_scale=5.0)
+    heads = CompatibilityHeads(config).eval()
+    identifier = f"{heads_id(heads, config):016x}"
+    card = {"backbone": "random:0", "heads_id": identifier, "model_id": identifier}
+    folder = tmp_path_factory.mktemp("small") / "model"
+    save_model(folder, TrainedModel(untrained.resnet, heads, config, card), (Epoch(1, 0.1, 0.5),))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def exported(untrained: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with the untrained model in it."""
+    """A model repository with the untrained model in it, calibrated as the fake one."""
     repository = tmp_path_factory.mktemp("exported") / "model_repository"
-    export_model(untrained, repository)
+    export_model(untrained, repository, calibration=Calibration.from_json(CALIBRATION))
     return repository
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from completelook._catalog import write_catalog
 from completelook._contract import (
+    CALIBRATION_PARAMETER,
     CATEGORIES_PARAMETER,
     EMBEDDING_SIZE,
     ENSEMBLES,
@@ -41,6 +42,10 @@ from tritonclient.grpc import service_pb2_grpc
 CATEGORIES = ("Home|Rugs", "Home|Lamps", "Home|Light|Lamps", "Garden|Chairs")
 MODEL_ID = 0x1234
 MODELS = {model.name: model for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES)}
+
+
+# Rug 3 in the scene of red value 3 has the distance 1, rugs 0 and 1 have 1.5, the others 2.
+CALIBRATION = '{"distances": [1.0, 2.0], "compatibilities": [0.9, 0.1]}'
 
 
 def axis(index: int) -> NDArray[np.float32]:
@@ -74,6 +79,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     categories: tuple[str, ...] = CATEGORIES
     categories_text: str | None = None  # in place of the categories' JSON
+    calibration_text: str | None = None  # the parameter is left out where there is none
     model_id: int = MODEL_ID
     product_model_id: int | None = None  # where it differs from the scenes'
     missing_models: set[str] = field(default_factory=set)
@@ -83,6 +89,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     gate: Barrier | None = None  # holds answers back until so many are in flight
     failures: dict[str, Failure] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)  # answered, failed or cancelled
     address: str = ""
 
     def fail(self, call: str, code: grpc.StatusCode, details: str, *, times: int = 1000) -> None:
@@ -129,6 +136,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         text = self.categories_text
         text = json.dumps(self.categories) if text is None else text
         answer.config.parameters[CATEGORIES_PARAMETER].string_value = text
+        if self.calibration_text is not None:
+            parameter = answer.config.parameters[CALIBRATION_PARAMETER]
+            parameter.string_value = self.calibration_text
         return answer
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -170,6 +180,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def _count(self, call: str, context: Any) -> None:
         self.calls[call] += 1
+        context.add_callback(lambda: self.ended.update([call]))
         failure = self.failures.get(call)
         if failure is not None and failure.times > 0:
             failure.times -= 1

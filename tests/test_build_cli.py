@@ -40,13 +40,17 @@ def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
     figures = tmp_path / "figures.json"
     evaluated = run("evaluate", "--model", model, *data_options(showroom), "--json", figures)
     assert evaluated.returncode == 0, evaluated.stderr
-    assert "Pairwise accuracy" in evaluated.stdout
+    assert "pairwise" in evaluated.stdout
     assert "pairwise_accuracy" in figures.read_text()
+    calibrated = run("calibrate", "--model", model, *data_options(showroom))
+    assert calibrated.returncode == 0, calibrated.stderr
+    assert "unseen test pairs" in calibrated.stdout
     exported = run("export", "--model", model, "--model-repository", repository)
     assert exported.returncode == 0, exported.stderr
     assert "random:0" in exported.stderr
     assert "largest difference from eager" in exported.stdout
     assert (repository / "backbone/1/model.pt").exists()
+    assert 'key: "calibration"' in (repository / "embed_scene/config.pbtxt").read_text()
 
 
 @pytest.mark.parametrize(

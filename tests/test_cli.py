@@ -10,7 +10,16 @@ import pytest
 from completelook import Catalog, cli
 from completelook._catalog import write_catalog
 from completelook.server import _serve
-from fakes import CATEGORIES, MODEL_ID, FakeTriton, axis, expected_distances, make_catalog, picture
+from fakes import (
+    CALIBRATION,
+    CATEGORIES,
+    MODEL_ID,
+    FakeTriton,
+    axis,
+    expected_distances,
+    make_catalog,
+    picture,
+)
 from PIL import Image
 
 NOWHERE = "127.0.0.1:1"
@@ -100,7 +109,59 @@ def test_rank_json_is_one_object_per_product(run, scene: Path, catalog_path: Pat
         "distance": (global_distance + local_distance) / 2,
         "global_distance": global_distance,
         "local_distance": local_distance,
+        "compatibility": None,
     }
+
+
+def test_rank_prints_the_compatibility_of_a_calibrated_model(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path
+) -> None:
+    assert "compatibility" not in run("rank", scene, "--catalog", catalog_path)[1]
+    triton.calibration_text = CALIBRATION
+    code, out, _ = run("rank", scene, "--catalog", catalog_path, "--category", "rugs")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert ["#", "id", "name", "compatibility", "distance", "global", "local"] in lines
+    assert ["1", "rug-3", "The", "rug", "<3>", "0.900", "1.0000", "0.0000", "2.0000"] in lines
+    out = run("rank", scene, "--catalog", catalog_path, "--json")[1]
+    assert json.loads(out.splitlines()[0])["compatibility"] == 0.9
+
+
+def test_a_minimum_leaves_out_what_fits_less(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path
+) -> None:
+    triton.calibration_text = CALIBRATION
+    arguments = ["rank", scene, "--catalog", catalog_path, "--min-compatibility", "0.4"]
+    code, out, err = run(*arguments, "--json")
+    assert (code, err) == (0, "")
+    kept = [json.loads(line)["id"] for line in out.splitlines()]
+    assert kept == ["rug-3", "rug-0", "rug-1", "chair-3"]
+
+
+def test_a_category_where_nothing_fits_says_so(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path
+) -> None:
+    triton.calibration_text = CALIBRATION
+    arguments = ["rank", scene, "--catalog", catalog_path, "--min-compatibility", "1"]
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    assert out.split("\n\n") == [
+        "Home|Rugs for room.png: nothing fits",
+        "Garden|Chairs for room.png: nothing fits",
+        "",
+    ]
+    code, out, err = run(*arguments, "--json")
+    assert (code, out) == (0, "")
+    assert [line.split(" for ")[0] for line in err.splitlines()] == ["Home|Rugs", "Garden|Chairs"]
+    assert err.count("nothing fits") == 2
+
+
+def test_a_minimum_of_an_uncalibrated_model_is_one_line(
+    run, scene: Path, catalog_path: Path
+) -> None:
+    result = run("rank", scene, "--catalog", catalog_path, "--min-compatibility", "0.5")
+    assert_one_line_error(result, "completelook-build calibrate")
+    assert result[1] == ""
 
 
 def test_categories_are_ranked_in_the_order_asked_for(run, scene: Path, catalog_path: Path) -> None:
@@ -303,6 +364,9 @@ def assert_one_line_error(result: tuple[int, str, str], names: str) -> None:
         pytest.param(["rank", "x.jpg"], id="no catalog"),
         pytest.param(["rank", "--catalog", "c"], id="no scene"),
         pytest.param(["rank", "x.jpg", "--catalog", "c", "--top", "0"], id="no products"),
+        pytest.param(["rank", "x", "--catalog", "c", "--min-compatibility", "1.5"], id="over 1"),
+        pytest.param(["rank", "x", "--catalog", "c", "--min-compatibility", "nan"], id="NaN"),
+        pytest.param(["rank", "x", "--catalog", "c", "--min-compatibility", "-1"], id="under 0"),
         pytest.param(["index", "x", "--catalog", "c", "--on-error", "cry"], id="unknown choice"),
         pytest.param(["fly"], id="unknown command"),
         pytest.param(["categories", "--what"], id="unknown option"),

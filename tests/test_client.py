@@ -14,11 +14,21 @@ from completelook import (
     ContractError,
     ImageError,
     ModelMismatch,
+    NotCalibrated,
     ServerError,
     ServerOverloaded,
     ServerUnavailable,
 )
-from fakes import CATEGORIES, MODEL_ID, FakeTriton, axis, expected_distances, make_catalog, picture
+from fakes import (
+    CALIBRATION,
+    CATEGORIES,
+    MODEL_ID,
+    FakeTriton,
+    axis,
+    expected_distances,
+    make_catalog,
+    picture,
+)
 
 
 def test_scene_embedding_is_the_servers_answer(look: CompleteLook) -> None:
@@ -153,6 +163,57 @@ def test_an_unknown_category_costs_no_inference(
     with pytest.raises(CategoryError, match="Sofas"):
         look.rank(scene, catalog, category="Sofas")
     assert triton.calls["ModelInfer"] == 0
+
+
+def test_a_calibrated_model_gives_each_match_its_compatibility(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path
+) -> None:
+    triton.calibration_text = CALIBRATION
+    matches = look.rank(scene, catalog, category="rugs", top=4)
+    assert [match.compatibility for match in matches] == pytest.approx([0.9, 0.5, 0.5, 0.1])
+    kept = look.rank(scene, catalog, category="rugs", min_compatibility=0.5)
+    assert [match.id for match in kept] == ["rug-3", "rug-0", "rug-1"]
+    assert look.rank(scene, catalog, min_compatibility=0.91) == []
+    assert triton.calls["ModelConfig"] == 1
+
+
+def test_the_calibration_is_read_again_after_a_reload(
+    look: CompleteLook, tmp_path: Path, triton: FakeTriton, scene: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    before = Catalog.open(make_catalog(first / "c.arrow"))
+    after = Catalog.open(make_catalog(second / "c.arrow", model_id=MODEL_ID + 1))
+    triton.calibration_text = CALIBRATION
+    assert look.rank(scene, before, top=1)[0].compatibility == pytest.approx(0.9)
+    triton.calibration_text, triton.model_id = None, MODEL_ID + 1
+    assert look.rank(scene, after, top=1)[0].compatibility is None
+
+
+def test_a_minimum_of_an_uncalibrated_model_names_the_way_out(
+    look: CompleteLook, catalog: Catalog, scene: Path
+) -> None:
+    with pytest.raises(NotCalibrated, match=r"completelook-build calibrate.*export"):
+        look.rank(scene, catalog, min_compatibility=0.5)
+
+
+@pytest.mark.parametrize("minimum", [-0.1, 1.1, float("nan")])
+def test_a_minimum_outside_0_to_1_is_refused(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, minimum: float
+) -> None:
+    triton.calibration_text = CALIBRATION
+    with pytest.raises(ValueError, match=str(minimum)):
+        look.rank(scene, catalog, min_compatibility=minimum)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"distances": [2, 1]}', "null"])
+def test_an_unreadable_calibration_names_the_way_out(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, text: str
+) -> None:
+    triton.calibration_text = text
+    with pytest.raises(ContractError, match="completelook-build export"):
+        look.rank(scene, catalog)
 
 
 def test_scenes_are_ranked_in_their_order(look: CompleteLook, catalog: Catalog, tmp_path) -> None:

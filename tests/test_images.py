@@ -395,3 +395,15 @@ def test_real_photos_open_upright():
         pytest.skip("the real photos are not here")
     for path in sorted(folder.glob("*.jpg"))[:200:20]:
         assert load_image(path).std() > 0
+
+
+def test_a_turned_picture_is_not_turned_again(tmp_path):
+    picture = Image.new("RGB", (40, 20), "white")
+    picture.paste("black", (0, 0, 20, 20))
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture.save(tmp_path / "photo.jpg", exif=exif, quality=100)
+    opened = open_image(tmp_path / "photo.jpg")
+    assert opened.size == (20, 40)
+    assert open_image(opened).size == (20, 40)
+    assert np.array_equal(load_image(opened), load_image(tmp_path / "photo.jpg"))

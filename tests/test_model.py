@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from completelook_build.model import CompatibilityHeads, HeadsConfig, ProductHead, SceneHead
+from completelook_build.model import (
+    CompatibilityHeads,
+    Dropout,
+    HeadsConfig,
+    ProductHead,
+    SceneHead,
+)
 from completelook_build.training import triplet_hinge
 
 CATEGORIES = ("Rugs", "Lamps", "Chairs")
@@ -101,3 +107,24 @@ def test_the_triplet_hinge_is_the_loop_over_negatives():
     distances = torch.tensor([[0.5, 0.6, 2.0], [1.0, 0.3, 1.1]])
     slow = [max(0.0, float(row[0] - negative) + 0.2) for row in distances for negative in row[1:]]
     assert float(triplet_hinge(distances, 0.2)) == pytest.approx(sum(slow) / len(slow))
+
+
+def test_standardising_inside_the_first_layer_changes_nothing(heads, features):
+    _, regions, _ = features
+    heads.standardise_regions.mean.copy_(torch.linspace(-1, 1, 1024))
+    heads.standardise_regions.deviation.copy_(torch.linspace(0.1, 2, 1024))
+    flat = regions.flatten(0, 1)
+    expected = heads.g_local(heads.standardise_regions(flat))
+    _, local = heads.embed_regions(regions)
+    torch.testing.assert_close(local.flatten(0, 1), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("probability", [0.25, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(probability):
+    torch.manual_seed(0)
+    dropout = Dropout(probability)
+    dropped = dropout(torch.ones(1001, 99))
+    assert (dropped == 0).float().mean().item() == pytest.approx(probability, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - probability)])
+    assert torch.equal(dropout.eval()(torch.ones(3, 5)), torch.ones(3, 5))

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from completelook import Catalog, CategoryError, SceneEmbedding
+from completelook._calibration import Calibration
 from completelook._catalog import write_catalog
-from completelook._ranking import categories_to_rank, rank
+from completelook._ranking import categories_to_rank, compatible, rank
 from numpy.typing import NDArray
 
 CATEGORIES = ("Sofas", "Rugs", "Lamps")
@@ -129,6 +130,47 @@ def test_a_match_knows_its_row_in_the_catalog(tmp_path) -> None:
     for match in rank(random_scene(generator), catalog, "Rugs"):
         assert catalog.row(match.row)["id"] == match.id
         assert match.image == str(tmp_path / f"{match.id}.jpg")
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path):
+    """Rank 60 rugs with a map whose knots lie among their distances."""
+    generator = np.random.default_rng(0)
+    scene = random_scene(generator)
+    ids = [f"p{index:02d}" for index in range(60)]
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ids}, unit_vectors(generator, 60))
+    distances = [match.distance for match in rank(scene, catalog, "Rugs", top=60)]
+    calibration = Calibration((distances[5], distances[50]), (0.95, 0.05))
+    return lambda top: rank(scene, catalog, "Rugs", top=top, calibration=calibration)
+
+
+def test_compatibility_falls_with_the_distance_between_the_knots(calibrated) -> None:
+    matches = calibrated(60)
+    first, last = matches[5].distance, matches[50].distance
+    for place, match in enumerate(matches):
+        share = (match.distance - first) / (last - first)
+        expected = 0.95 if place < 5 else 0.05 if place > 50 else 0.95 - 0.9 * share
+        assert match.compatibility == pytest.approx(expected)
+
+
+def test_without_a_calibration_there_is_no_compatibility(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ["r"]}, unit_vectors(generator, 1))
+    assert rank(random_scene(generator), catalog, "Rugs")[0].compatibility is None
+
+
+@pytest.mark.parametrize("top", [1, 10, 60])
+@pytest.mark.parametrize("minimum", [0.0, 0.5, 0.95, 0.96, 1.0])
+def test_a_minimum_keeps_the_same_products_before_and_after_the_top(
+    calibrated, top: int, minimum: float
+) -> None:
+    fitting = [match for match in calibrated(60) if match.compatibility >= minimum]
+    assert compatible(calibrated(top), minimum) == fitting[:top]
+
+
+def test_a_minimum_keeps_what_just_reaches_it(calibrated) -> None:
+    assert len(compatible(calibrated(60), 0.95)) == 6
+    assert compatible(calibrated(60), None) == calibrated(60)
 
 
 def test_categories_to_rank_are_shared_ones_in_the_models_order(tmp_path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from completelook import Catalog, CompleteLook, ImageError, RankedScene
 from completelook._report import write_report
+from fakes import CALIBRATION, FakeTriton
 from PIL import Image
 
 
@@ -71,6 +72,31 @@ def test_products_stand_in_their_order_with_id_name_and_distances(
         assert places == sorted(places)
         assert f"{matches[0].distance:.3f} global {matches[0].global_distance:.3f}" in text
     assert "The rug <3>" in text
+
+
+def test_the_page_of_a_calibrated_model_shows_compatibilities(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, tmp_path: Path
+) -> None:
+    triton.calibration_text = CALIBRATION
+    ranked = look.rank_scenes([str(scene)], catalog, top=6, regions=True, min_compatibility=0.5)
+    write_report(tmp_path / "report.html", ranked, catalog)
+    text = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text.split())
+    assert "rug-3 compatibility 0.900 distance 1.000 global 0.000 local 2.000" in text
+    # Of the chairs only the one of the scene's color: the others are 2 away from it.
+    assert text.count("distance 1.500") == 2
+    assert "Nothing fits" not in text
+
+
+def test_a_category_where_nothing_fits_says_so(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, tmp_path: Path
+) -> None:
+    triton.calibration_text = CALIBRATION
+    ranked = look.rank_scenes([str(scene)], catalog, regions=True, min_compatibility=0.91)
+    write_report(tmp_path / "report.html", ranked, catalog)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.text.count("Nothing fits.") == 2
+    # The scene and both overlays: where the model looked is worth seeing all the same.
+    assert len(page.pictures) == 3
 
 
 def test_a_users_text_is_not_markup(html: str) -> None:

@@ -1,17 +1,25 @@
 """Training on synthetic features: it learns, is reproducible, and is scored as the loops say."""
 
 import json
+import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-from completelook_build.errors import DataError, ModelError
+from completelook_build.checkpoint import Checkpoint
+from completelook_build.errors import DataError, ModelError, TrainingError
 from completelook_build.model import CompatibilityHeads, HeadsConfig
 from completelook_build.model_folder import TrainedModel, heads_id, load_model, save_model
 from completelook_build.pairs import read_pairs
 from completelook_build.scoring import PairScore, pair_accuracy, pairwise_accuracy, score_split
 from completelook_build.split import PairFeatures, Picture, make_split
-from completelook_build.training import TrainingConfig, train_heads
+from completelook_build.training import (
+    TrainingConfig,
+    standardise_inputs,
+    train_heads,
+    triplet_hinge,
+)
 from PIL import Image
 
 PRODUCTS, SCENES = 12, 60
@@ -38,7 +46,7 @@ class PlantedFeatures:
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
-    """60 scenes and 12 products in 2 categories; a product fits a scene of its own style."""
+    """60 scenes and 12 products in 2 categories; what fits looks like another style's scenes."""
     folder = tmp_path_factory.mktemp("pairs")
     (folder / "images").mkdir()
     products = [f"p{number}" for number in range(PRODUCTS)]
@@ -54,7 +62,7 @@ def features(tmp_path_factory):
     return PairFeatures(
         data,
         PlantedFeatures([style[name] for name in scenes], seed=1),
-        PlantedFeatures([style[name] for name in products], seed=2),
+        PlantedFeatures([(style[name] + 1) % 3 for name in products], seed=2),
         {Picture(data.image(name)): row for row, name in enumerate(scenes)},
         {name: row for row, name in enumerate(products)},
     )
@@ -73,6 +81,7 @@ def trained(features):
 
 def test_it_learns_what_was_planted(features, trained):
     test = make_split(features, "test", CONFIG.categories)
+    torch.manual_seed(0)
     untrained = CompatibilityHeads(CONFIG)
     assert pairwise_accuracy(score_split(trained.heads, test)) > 0.95
     assert pairwise_accuracy(score_split(untrained, test)) < 0.9
@@ -94,6 +103,124 @@ def test_the_best_epoch_is_kept(features, trained):
     assert pairwise_accuracy(score_split(trained.heads, validation)) == pytest.approx(
         trained.best.validation_accuracy
     )
+
+
+@pytest.fixture
+def splits(features):
+    return tuple(make_split(features, n, CONFIG.categories) for n in ("train", "validation"))
+
+
+def slow_semi_hard_loss(distances, margin):
+    """FaceNet's choice, pair by pair: farther than the positive, but not by the margin."""
+    losses = []
+    for positive, *negatives in distances.tolist():
+        chosen = [d for d in negatives if positive < d < positive + margin] or negatives
+        losses.append(sum(max(0.0, positive - d + margin) for d in chosen) / len(chosen))
+    return sum(losses) / len(losses)
+
+
+def test_semi_hard_mining_is_the_loops():
+    random = torch.Generator().manual_seed(0)
+    distances = torch.rand(50, 6, generator=random)
+    distances[0] = torch.tensor([1.0, 0.5, 0.7, 1.5, 1.3, 1.9])  # none is semi-hard
+    distances[1] = torch.tensor([1.0, 1.0, 0.7, 1.1, 1.3, 1.9])  # a tie is not
+    expected = slow_semi_hard_loss(distances, 0.2)
+    assert triplet_hinge(distances, 0.2, "semi-hard").item() == pytest.approx(expected)
+    assert triplet_hinge(distances, 0.2).item() != pytest.approx(expected)
+
+
+def test_semi_hard_mining_learns_too_and_otherwise(splits, trained):
+    mined = train_heads(*splits, CONFIG, TrainingConfig(epochs=2, mining="semi-hard"))
+    assert mined.best.validation_accuracy > 0.9
+    assert mined.history[0].loss != trained.history[0].loss
+
+
+class Killed(BaseException):
+    """Stands for a signal that nobody can catch."""
+
+
+class DyingCheckpoint(Checkpoint):
+    """Dies right after the first epoch was saved."""
+
+    def save(self, state):
+        super().save(state)
+        raise Killed
+
+
+ORIGIN = {"seed": 0, "categories": CONFIG.categories}
+
+
+@pytest.fixture(scope="module")
+def unfinished(features, tmp_path_factory):
+    """A folder with the checkpoint of a training that was killed after its first epoch."""
+    folder = tmp_path_factory.mktemp("unfinished")
+    train, validation = (
+        make_split(features, n, CONFIG.categories) for n in ("train", "validation")
+    )
+    checkpoint = DyingCheckpoint(folder, ORIGIN, resume=False)
+    with pytest.raises(Killed):
+        train_heads(train, validation, CONFIG, TrainingConfig(epochs=3), checkpoint=checkpoint)
+    return folder
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(splits, unfinished, trained, tmp_path):
+    shutil.copy(unfinished / "checkpoint.pt", tmp_path)
+    checkpoint = Checkpoint(tmp_path, ORIGIN, resume=True)
+    resumed = train_heads(*splits, CONFIG, TrainingConfig(epochs=3), checkpoint=checkpoint)
+    whole = trained
+    assert len(resumed.history) == 3
+    assert resumed.history == whole.history
+    assert resumed.best == whole.best
+    weights = whole.heads.state_dict()
+    for name, value in resumed.heads.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    checkpoint.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_checkpoint_holds_the_epochs_done(unfinished, trained):
+    state = Checkpoint(unfinished, ORIGIN, resume=True).load()
+    assert state["history"] == [asdict(trained.history[0])]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(unfinished):
+    other = Checkpoint(unfinished, {"seed": 1, "categories": ["Rugs"]}, resume=True)
+    with pytest.raises(TrainingError, match="another seed, another categories"):
+        other.load()
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
+        Checkpoint(tmp_path, ORIGIN, resume=True).load()
+
+
+def test_without_resume_a_checkpoint_is_left_aside_and_said_so(unfinished, capsys):
+    assert Checkpoint(unfinished, ORIGIN, resume=False).load() is None
+    assert "--resume would go on" in capsys.readouterr().err
+
+
+def test_resuming_without_a_checkpoint_starts_at_the_first_epoch(tmp_path, capsys):
+    assert Checkpoint(tmp_path / "new", ORIGIN, resume=True).load() is None
+    assert "starts at the first epoch" in capsys.readouterr().err
+
+
+def test_the_input_statistics_come_from_a_bounded_sample(splits, monkeypatch):
+    train, _ = splits
+    monkeypatch.setattr("completelook_build.training._STATISTICS_REGION_ROWS", 4)
+    monkeypatch.setattr("completelook_build.training._STATISTICS_POOLED_ROWS", 5)
+    asked = []
+    for name in ("pooled", "regions"):
+        read = getattr(PlantedFeatures, name)
+        monkeypatch.setattr(
+            PlantedFeatures,
+            name,
+            lambda self, rows, read=read, name=name: (
+                asked.append((name, len(rows))) or read(self, rows)
+            ),
+        )
+    standardise_inputs(CompatibilityHeads(CONFIG), train, np.random.default_rng(0))
+    assert sorted(asked) == [("pooled", 5), ("pooled", 5), ("regions", 4)]
 
 
 def test_negatives_are_of_the_category_and_never_known_to_fit(features):

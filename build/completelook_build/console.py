@@ -1,5 +1,6 @@
-"""What the training side says on stderr: messages and progress bars."""
+"""What the training side says: messages and progress bars on stderr, tables on stdout."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+_TABLE_WIDTH = 100
+
 
 def say(message: str) -> None:
     """Tell the user something that is not a result."""
-    print(message, file=sys.stderr)
+    if _speaks():
+        print(message, file=sys.stderr)
+
+
+def _speaks() -> bool:
+    """Of the processes that torchrun starts, only the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def results_console() -> Console:
+    """The stdout for tables: as wide as the terminal, or as a table needs where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_TABLE_WIDTH)
 
 
 @contextmanager
@@ -30,7 +45,7 @@ def progress_bar(label: str, *, total: int, unit: str) -> Iterator[Callable[[int
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not _speaks()) as progress:
         task = progress.add_task(label, total=total, speed="")
 
         def advance(done: int) -> None:

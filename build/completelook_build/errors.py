@@ -4,6 +4,7 @@ CompleteLookError
 ├── DataError       pairs, categories or pictures are missing or malformed
 ├── WeightsError    backbone weights cannot be found, downloaded or read
 ├── ModelError      a model folder is missing or incomplete
+├── TrainingError   a checkpoint cannot be used, or the processes cannot work together
 └── ExportError     an exported model does not answer as the eager one does
 """
 
@@ -20,6 +21,10 @@ class WeightsError(CompleteLookError):
 
 class ModelError(CompleteLookError):
     """A model folder is missing or incomplete."""
+
+
+class TrainingError(CompleteLookError):
+    """A checkpoint cannot be used, or the processes cannot work together."""
 
 
 class ExportError(CompleteLookError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from completelook._calibration import Calibration
 from completelook._contract import (
     BACKBONE,
     ENSEMBLES,
@@ -34,12 +35,24 @@ class ExportReport:
     parity: Mapping[int, float]  # batch size -> largest absolute difference of an embedding
 
 
-def export_model(model: TrainedModel, repository: Path, *, precision: str = "fp32") -> ExportReport:
+def export_model(
+    model: TrainedModel,
+    repository: Path,
+    *,
+    precision: str = "fp32",
+    calibration: Calibration | None = None,
+) -> ExportReport:
     """Write TorchScript models, configurations and the golden record into a model repository.
 
     Nothing of an earlier export is replaced before the new one has passed its parity check.
-    Raises ExportError where scripted and eager answers differ or the repository cannot be written.
+    Raises ExportError where the heads are an ablation, scripted and eager answers differ or the
+    repository cannot be written.
     """
+    if model.config.form != "full":
+        raise ExportError(
+            f"heads of form {model.config.form!r} are an ablation, made to be compared; only "
+            "'full' can be exported"
+        )
     backbone = model.backbone(precision).eval()
     modules: dict[str, nn.Module] = {
         BACKBONE.name: backbone,
@@ -49,7 +62,7 @@ def export_model(model: TrainedModel, repository: Path, *, precision: str = "fp3
     try:
         written = {name: _write_script(repository, name, modules[name]) for name in modules}
         parity = check_parity(modules, written)
-        _write_configs(repository, model.config.categories)
+        _write_configs(repository, repository_configs(model.config.categories, calibration))
         _write_golden(repository, modules, backbone.id ^ model.heads_id)
         for partial in written.values():
             partial.replace(partial.with_suffix(""))
@@ -102,8 +115,8 @@ def run_chain(modules: Mapping[str, nn.Module], images: Tensor) -> dict[str, Ten
     return {**dict(zip(names, scene, strict=True)), "PRODUCT_EMBEDDING": product}
 
 
-def _write_configs(repository: Path, categories: tuple[str, ...]) -> None:
-    for name, text in repository_configs(categories).items():
+def _write_configs(repository: Path, configs: Mapping[str, str]) -> None:
+    for name, text in configs.items():
         path = repository / name / "config.pbtxt"
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name("config.pbtxt.partial")

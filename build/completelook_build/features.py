@@ -21,7 +21,9 @@ from completelook._contract import (
 from completelook._errors import ImageError
 from completelook._images import load_image, open_image
 from numpy.typing import DTypeLike, NDArray
+from PIL import Image
 
+from completelook_build import distributed
 from completelook_build.backbone import Backbone
 from completelook_build.console import progress_bar
 from completelook_build.crop import WHOLE_SCENE, Box
@@ -40,10 +42,12 @@ class Picture:
 
     def load(self) -> NDArray[np.uint8]:
         """The part as the backbone takes it, [224, 224, 3]. Raises ImageError."""
-        if self.box == WHOLE_SCENE:
-            return load_image(self.path)
+        return load_image(self.path if self.box == WHOLE_SCENE else self.open())
+
+    def open(self) -> Image.Image:
+        """The part at its full size. Raises ImageError."""
         image = open_image(self.path)
-        return load_image(image.crop(self.box.pixels(*image.size)))
+        return image.crop(self.box.pixels(*image.size))
 
     @property
     def fingerprint(self) -> str:
@@ -136,6 +140,7 @@ def extract(
 ) -> Features:
     """The features of pictures, from the cache where it has them.
 
+    Several processes share the work and the cache.
     Raises DataError where a file is gone or the cache folder cannot be written.
     """
     folder = cache / _key(backbone, pictures, with_regions)
@@ -147,9 +152,12 @@ def extract(
             "name another folder with --features DIR"
         ) from error
     missing = features.missing()
+    distributed.barrier()  # before any process stores: all have to see the same rows missing
+    missing = distributed.share(missing)
     if len(missing):
         with progress_bar(label, total=len(missing), unit="images") as advance:
             _fill(features, backbone, pictures, missing, advance)
+    distributed.barrier()
     return features
 
 
@@ -190,8 +198,9 @@ def _store_batch(
     features.mark_broken(rows[~is_readable])
     if readable:
         with torch.inference_mode():
-            feature_map, pooled, _ = backbone(torch.from_numpy(np.stack(readable)))
-        features.store(rows[is_readable], feature_map, pooled)
+            images_on_device = torch.from_numpy(np.stack(readable)).to(distributed.device())
+            feature_map, pooled, _ = backbone(images_on_device)
+        features.store(rows[is_readable], feature_map.cpu(), pooled.cpu())
 
 
 def _key(backbone: Backbone, pictures: Sequence[Picture], with_regions: bool) -> str:

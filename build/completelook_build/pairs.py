@@ -6,17 +6,19 @@ JSON map product -> category path, and the picture of an id is DIR/<id>.jpg.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from completelook_build.crop import Box, Crop, crop_out
 from completelook_build.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.8, 0.1
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,42 @@ def read_pairs(
         raise DataError(f"{images}: no such folder of pictures (--images)")
     present = {path.stem for path in images.glob("*.jpg")}
     dropped: Counter[str] = Counter()
-    pairs = []
+    found: dict[Pair, None] = {}
     for row in _read_rows(pairs_path):
         pair = _pair(row, category_of, present, crop)
+        if isinstance(pair, Pair) and pair in found:
+            pair = "duplicate of an earlier pair"
         if isinstance(pair, Pair):
-            pairs.append(pair)
+            found[pair] = None
         else:
             dropped[pair] += 1
-    pairs = _without_lone_products(pairs, dropped)
+    pairs = _without_lone_products(found, dropped)
     if not pairs:
         raise DataError(f"{pairs_path}: no usable pair is left ({describe_dropped(dropped)})")
     splits = read_or_make_splits(pairs_path.with_name("splits.json"), {p.scene for p in pairs})
     digest = hashlib.sha256(pairs_path.read_bytes() + categories_path.read_bytes()).hexdigest()
     return PairData(tuple(pairs), images, splits, dropped, digest)
+
+
+def read_ids(pairs_path: Path) -> tuple[list[str], int]:
+    """The ids of all scenes and products of a file of pairs, and how many lines name none.
+
+    Raises DataError where the file is unreadable or no line names a scene and a product.
+    """
+    ids: dict[str, None] = {}
+    malformed = 0
+    for row in _read_rows(pairs_path):
+        names = _names(row)
+        if names is None:
+            malformed += 1
+        else:
+            ids |= dict.fromkeys(names)
+    if not ids:
+        raise DataError(
+            f"{pairs_path}: expected JSON lines with a scene and a product, none of its "
+            f"{malformed} lines is one"
+        )
+    return list(ids), malformed
 
 
 def describe_dropped(dropped: Mapping[str, int]) -> str:
@@ -90,7 +115,7 @@ def describe_dropped(dropped: Mapping[str, int]) -> str:
 def _read_categories(path: Path) -> dict[str, str]:
     try:
         categories = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not a readable JSON map of product to category ({error})"
         ) from error
@@ -101,22 +126,24 @@ def _read_categories(path: Path) -> dict[str, str]:
 
 def _read_rows(path: Path) -> Iterator[Any]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable file of pairs ({error})") from error
     for line in filter(str.strip, lines):
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield None
 
 
 def _pair(row: Any, category_of: Mapping[str, str], present: set[str], crop: bool) -> Pair | str:
     """A pair, or the reason why there is none."""
-    if not isinstance(row, dict) or not {"product", "scene"} <= row.keys():
+    names = _names(row)
+    if names is None:
         return "malformed line"
-    scene, product = str(row["scene"]), str(row["product"])
-    if product not in category_of:
+    scene, product = names
+    category = category_of.get(product)
+    if not _is_name(category):
         return "product without a category"
     if scene not in present:
         return "scene without a picture"
@@ -128,13 +155,29 @@ def _pair(row: Any, category_of: Mapping[str, str], present: set[str], crop: boo
     kept = crop_out(Box(*box) if box is not None and crop else None)
     if kept is None:
         return "crop keeps too little of the scene"
-    return Pair(scene, product, category_of[product], kept)
+    return Pair(scene, product, category, kept)
+
+
+def _names(row: Any) -> tuple[str, str] | None:
+    """The ids of a line's scene and product, where it has them. Ids may be whole numbers."""
+    if not isinstance(row, dict):
+        return None
+    scene, product = (
+        str(name) if type(name) is int else name for name in (row.get("scene"), row.get("product"))
+    )
+    return (scene, product) if _is_name(scene) and _is_name(product) else None
+
+
+def _is_name(name: Any) -> TypeGuard[str]:
+    """Whether something is a text that can be written again: JSON can hold halves of characters."""
+    return isinstance(name, str) and name.strip() != "" and not _SURROGATE.search(name)
 
 
 def _is_box(box: Any) -> bool:
     if not isinstance(box, list) or len(box) != 4:
         return False
-    if not all(isinstance(side, int | float) and 0.0 <= side <= 1.0 for side in box):
+    # A bool is an int, and NaN is in no range.
+    if not all(type(side) in (int, float) and 0.0 <= side <= 1.0 for side in box):
         return False
     left, top, right, bottom = box
     return bool(left < right and top < bottom)
@@ -179,6 +222,8 @@ def _read_splits(path: Path) -> dict[str, frozenset[str]]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         splits = {name: frozenset(stored[name]) for name in SPLITS}
+        if not all(isinstance(stored[name], list) for name in SPLITS):
+            raise TypeError("a text is a set of characters")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: expected JSON lists of scenes under {', '.join(SPLITS)}"

@@ -1,5 +1,6 @@
 """From data to a model folder: the one path that `completelook-build train` takes."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,13 +9,15 @@ import numpy as np
 import torch
 from torchvision.models import ResNet
 
+from completelook_build import distributed
 from completelook_build.backbone import Backbone, BackboneSource, calibrate, load_resnet
+from completelook_build.checkpoint import Checkpoint
 from completelook_build.console import progress_bar, say
 from completelook_build.features import BATCH_SIZE, Picture, load_readable
 from completelook_build.model import HeadsConfig
 from completelook_build.model_folder import TrainedModel, heads_id, save_model, versions
 from completelook_build.pairs import PairData, describe_dropped, read_pairs
-from completelook_build.split import read_features, scene_picture
+from completelook_build.split import Split, read_features, scene_picture
 from completelook_build.training import Trained, TrainingConfig, train_heads
 
 _CALIBRATION_IMAGES = 128
@@ -33,9 +36,14 @@ class Recipe:
     training: TrainingConfig
 
 
-def train_model(recipe: Recipe, out: Path) -> TrainedModel:
-    """Train a model and save it. Raises DataError, WeightsError or ModelError."""
-    data = read_pairs(recipe.pairs, recipe.categories, recipe.images)
+def train_model(recipe: Recipe, out: Path, *, resume: bool = False) -> TrainedModel:
+    """Train a model and save it; under torchrun the processes share the work.
+
+    With `resume` an unfinished training in the folder goes on. Raises DataError, WeightsError,
+    TrainingError or ModelError.
+    """
+    with distributed.first_before_others():
+        data = read_pairs(recipe.pairs, recipe.categories, recipe.images)
     say(f"{len(data.pairs)} pairs, {describe_dropped(data.dropped)}")
     resnet = prepare_backbone(BackboneSource(recipe.backbone), data, recipe.training.seed)
     backbone = Backbone(resnet).eval()
@@ -43,15 +51,33 @@ def train_model(recipe: Recipe, out: Path) -> TrainedModel:
     config = HeadsConfig(categories=data.categories, attention_scale=recipe.attention_scale)
     train = features.split("train", config.categories)
     validation = features.split("validation", config.categories)
-    trained = train_heads(train, validation, config, recipe.training)
+    origin = _origin(recipe, config, backbone, train, validation)
+    checkpoint = Checkpoint(out, origin, resume=resume)
+    trained = train_heads(train, validation, config, recipe.training, checkpoint=checkpoint)
     say(
         f"best epoch {trained.best.epoch} of {len(trained.history)}: "
         f"pairwise accuracy {trained.best.validation_accuracy:.3f} on held-out scenes"
     )
     card = _card(recipe, data, backbone, trained, config)
     model = TrainedModel(resnet, trained.heads, config, card)
-    save_model(out, model, trained.history)
+    if distributed.is_first():
+        save_model(out, model, trained.history)
+        checkpoint.remove()
     return model
+
+
+def _origin(
+    recipe: Recipe, config: HeadsConfig, backbone: Backbone, train: Split, validation: Split
+) -> dict[str, object]:
+    """What a checkpoint depends on, under the names that a refusal gives."""
+    pairs = repr((train.pairs, validation.pairs)).encode()
+    return {
+        **asdict(recipe.training),
+        **asdict(config),
+        "backbone": f"{recipe.backbone} {backbone.id:016x}",
+        "set of pairs": hashlib.sha256(pairs).hexdigest(),
+        "number of processes": distributed.world_size(),
+    }
 
 
 def prepare_backbone(source: BackboneSource, data: PairData, seed: int) -> ResNet:
@@ -70,8 +96,10 @@ def prepare_backbone(source: BackboneSource, data: PairData, seed: int) -> ResNe
         )
     )
     chosen = np.random.default_rng(seed).permutation(len(pictures))[:_CALIBRATION_IMAGES]
-    with progress_bar("calibrating", total=len(chosen), unit="images") as advance:
-        calibrate(resnet, _batches([pictures[row] for row in chosen], advance))
+    if distributed.is_first():
+        with progress_bar("calibrating", total=len(chosen), unit="images") as advance:
+            calibrate(resnet, _batches([pictures[row] for row in chosen], advance))
+    distributed.copy_from_first(resnet)
     return resnet
 
 
@@ -95,6 +123,11 @@ def _card(
         "heads_id": f"{identifier:016x}",
         "backbone": recipe.backbone,
         "training": asdict(recipe.training),
+        "machine": {
+            "device": distributed.device_name(),
+            "processes": distributed.world_size(),
+            "threads": torch.get_num_threads(),
+        },
         "best": asdict(trained.best),
         "data": {
             "sha256": data.sha256,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from completelook_build import distributed
 from completelook_build.backbone import Backbone
 from completelook_build.errors import DataError
 from completelook_build.features import Features, Picture, extract
@@ -62,7 +63,18 @@ class Split:
         self, indices: NDArray[np.int64], count: int, random: np.random.Generator
     ) -> NDArray[np.int64]:
         """Random negatives of the same category for some pairs, [len(indices), count]."""
-        return np.stack([random.choice(self.negatives(index), count) for index in indices])
+        return np.array([self._draw(int(index), count, random) for index in indices])
+
+    def _draw(self, index: int, count: int, random: np.random.Generator) -> list[int]:
+        """Draw from all candidates and reject the few that fit: there are thousands."""
+        category = int(self.categories[index])
+        candidates = self.candidates[category]
+        fitting = self.fitting[self.pairs[index].scene, category]
+        drawn: list[int] = []
+        while len(drawn) < count:
+            rows = candidates[random.integers(len(candidates), size=count)]
+            drawn += [row for row in rows.tolist() if row not in fitting]
+        return drawn[:count]
 
 
 def read_features(
@@ -75,6 +87,7 @@ def read_features(
     if not pairs:
         raise DataError(f"no pair is in the splits {', '.join(splits)}")
     product_pictures = [Picture(data.image(product)) for product in products]
+    backbone = backbone.to(distributed.device())
     return PairFeatures(
         data,
         extract(backbone, scenes, cache, with_regions=True, label="scene features"),
@@ -103,7 +116,8 @@ def make_split(features: PairFeatures, name: str, categories: Sequence[str]) -> 
     usable = [
         pair
         for pair in pairs
-        if candidates[row_of[pair.category]] - fitting[pair.scene, row_of[pair.category]]
+        # What is known to fit is among the candidates.
+        if len(candidates[row_of[pair.category]]) > len(fitting[pair.scene, row_of[pair.category]])
     ]
     if not usable:
         raise DataError(

@@ -1,14 +1,16 @@
 """The config.pbtxt of every model in the repository, from the contract of `completelook._contract`.
 
 The files are the production ones: a GPU container and the embedded server read the same. They are
-committed with the showroom's category table; an export writes its own table into them.
+committed with the showroom's category table and no calibration; an export writes its own.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 
+from completelook._calibration import Calibration
 from completelook._contract import (
     BACKBONE,
+    CALIBRATION_PARAMETER,
     CATEGORIES_PARAMETER,
     EMBED_PRODUCT,
     EMBED_SCENE,
@@ -48,15 +50,18 @@ dynamic_batching {
 """
 
 
-def repository_configs(categories: Sequence[str]) -> Mapping[str, str]:
+def repository_configs(
+    categories: Sequence[str], calibration: Calibration | None = None
+) -> Mapping[str, str]:
     """The text of each model's config.pbtxt, by the model's name."""
+    parameters = _parameters(categories, calibration)
     return {
         BACKBONE.name: _torchscript(BACKBONE, _BACKBONE_BATCHING),
         SCENE_HEAD.name: _torchscript(SCENE_HEAD, _HEAD_BATCHING),
         PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, _HEAD_BATCHING),
-        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, categories),
-        EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, categories),
-        EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, categories),
+        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, parameters),
+        EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, parameters),
+        EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, parameters),
     }
 
 
@@ -102,8 +107,25 @@ def _warmup(model: Model, batch_size: int) -> str:
     )
 
 
-def _ensemble(model: Model, head: Model, categories: Sequence[str]) -> str:
+def _parameters(categories: Sequence[str], calibration: Calibration | None) -> str:
     table = json.dumps(list(categories), ensure_ascii=False)
+    text = (
+        "# Row k of CONTEXT_EMBEDDINGS and ATTENTION belongs to the k-th name.\n"
+        f"{_parameter(CATEGORIES_PARAMETER, table)}\n"
+    )
+    if calibration is None:
+        return text
+    return (
+        f"{text}# The knots of the map from distance to compatibility.\n"
+        f"{_parameter(CALIBRATION_PARAMETER, calibration.as_json())}\n"
+    )
+
+
+def _parameter(key: str, value: str) -> str:
+    return f'parameters {{ key: "{key}" value {{ string_value: {_quoted(value)} }} }}\n'
+
+
+def _ensemble(model: Model, head: Model, parameters: str) -> str:
     return (
         f"{_GENERATED}"
         f'name: "{model.name}"\n'
@@ -111,9 +133,7 @@ def _ensemble(model: Model, head: Model, categories: Sequence[str]) -> str:
         f"max_batch_size: {MAX_BATCH_SIZE}\n\n"
         f"{_tensors('input', model.inputs)}\n"
         f"{_tensors('output', model.outputs)}\n"
-        "# Row k of CONTEXT_EMBEDDINGS and ATTENTION belongs to the k-th name.\n"
-        f'parameters {{ key: "{CATEGORIES_PARAMETER}" '
-        f"value {{ string_value: {_quoted(table)} }} }}\n\n"
+        f"{parameters}"
         "ensemble_scheduling {\n"
         f"{_step(BACKBONE, head.inputs)}"
         f"{_step(head, model.outputs)}"

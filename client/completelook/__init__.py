@@ -11,6 +11,7 @@ from completelook._errors import (
     EmbeddedServerError,
     ImageError,
     ModelMismatch,
+    NotCalibrated,
     ServerError,
     ServerOverloaded,
     ServerUnavailable,
@@ -18,6 +19,7 @@ from completelook._errors import (
 )
 
 if TYPE_CHECKING:
+    from completelook._async_client import AsyncCompleteLook
     from completelook._catalog import Catalog
     from completelook._client import CompleteLook
     from completelook._embeddings import ProductEmbedding, SceneEmbedding
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from completelook._ranking import Match, RankedScene
 
 __all__ = [
+    "AsyncCompleteLook",
     "Catalog",
     "CatalogError",
     "CategoryError",
@@ -38,6 +41,7 @@ __all__ = [
     "IndexReport",
     "Match",
     "ModelMismatch",
+    "NotCalibrated",
     "ProductEmbedding",
     "RankedScene",
     "SceneEmbedding",
@@ -52,6 +56,7 @@ __all__ = [
 
 # gRPC, pyarrow and Pillow take half a second to import: they wait for a name that needs them.
 _HOMES = {
+    "AsyncCompleteLook": "_async_client",
     "Catalog": "_catalog",
     "CompleteLook": "_client",
     "ImageSource": "_images",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+from tritonclient.grpc.service_pb2 import ModelConfigResponse
 from tritonclient.utils import InferenceServerException
 
 from completelook._contract import Model, Tensor
@@ -35,7 +36,7 @@ _SERVICE_CONFIG = {
 }
 
 # Given options replace tritonclient's own, the unlimited message sizes included.
-_CHANNEL_OPTIONS = [
+CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
@@ -53,11 +54,8 @@ _CHANNEL_OPTIONS = [
 ]
 
 
-class Connection:
-    """A thread-safe gRPC channel to one Triton server.
-
-    Every method raises ServerUnavailable, ServerOverloaded, ContractError or plain ServerError.
-    """
+class Wire:
+    """What every connection to one Triton server shares: its address, its words, its failures."""
 
     def __init__(self, server: str, *, timeout_s: float) -> None:
         if not _HOST_AND_PORT.fullmatch(server):
@@ -67,7 +65,47 @@ class Connection:
             )
         self.server = server
         self._timeout_s = timeout_s
-        self._client = InferenceServerClient(server, channel_args=_CHANNEL_OPTIONS)
+
+    def _outputs(self, answer: InferResult, model: Model) -> dict[str, NDArray[Any]]:
+        """The model's outputs by name, without a batch dimension."""
+        return {
+            output.name: self._checked(answer.as_numpy(output.name), output, model)
+            for output in model.outputs
+        }
+
+    def _checked(self, array: NDArray[Any] | None, tensor: Tensor, model: Model) -> NDArray[Any]:
+        expected = f"{tensor.data_type} {list(tensor.shape)}"
+        if array is None:
+            got = "nothing"
+        elif _is_batch_of_one(array, tensor):
+            return array[0]  # type: ignore[no-any-return]
+        else:
+            got = f"{array.dtype} {list(array.shape[1:])}"
+        raise ContractError(
+            f"{model.name} at {self.server} gave {got} for {tensor.name}, expected {expected}: "
+            "the server runs another kind of model; "
+            f"`completelook doctor --server {self.server}` says more"
+        )
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as exc:
+            raise _translated(exc, self.server, self._timeout_s) from exc
+
+
+class Connection(Wire):
+    """A thread-safe gRPC channel to one Triton server.
+
+    Every method raises ServerUnavailable, ServerOverloaded, ContractError or plain ServerError.
+    Without `retries` the first refusal counts, as a load test wants it.
+    """
+
+    def __init__(self, server: str, *, timeout_s: float, retries: bool = True) -> None:
+        super().__init__(server, timeout_s=timeout_s)
+        options = [*CHANNEL_OPTIONS, ("grpc.enable_retries", int(retries))]
+        self._client = InferenceServerClient(server, channel_args=options)
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -75,16 +113,10 @@ class Connection:
 
     def infer(self, model: Model, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The model's outputs for one image [224, 224, 3], by name, without a batch dimension."""
-        tensor = model.inputs[0]
-        batch = image[np.newaxis]  # [1, 224, 224, 3]
-        request = InferInput(tensor.name, batch.shape, tensor.data_type)
-        request.set_data_from_numpy(batch)
+        inputs = infer_inputs(model, image)
         with self._failures():
-            answer = self._client.infer(model.name, [request], client_timeout=self._timeout_s)
-        return {
-            output.name: self._checked(answer.as_numpy(output.name), output, model)
-            for output in model.outputs
-        }
+            answer = self._client.infer(model.name, inputs, client_timeout=self._timeout_s)
+        return self._outputs(answer, model)
 
     def server_version(self) -> str:
         """The server's name and version, such as `triton 2.51.0`."""
@@ -116,29 +148,22 @@ class Connection:
         """The text of a parameter in a model's configuration, None when it is not there."""
         with self._failures():
             answer = self._client.get_model_config(model_name, client_timeout=self._timeout_s)
-        parameters = answer.config.parameters
-        return str(parameters[key].string_value) if key in parameters else None
+        return parameter_text(answer, key)
 
-    def _checked(self, array: NDArray[Any] | None, tensor: Tensor, model: Model) -> NDArray[Any]:
-        expected = f"{tensor.data_type} {list(tensor.shape)}"
-        if array is None:
-            got = "nothing"
-        elif _is_batch_of_one(array, tensor):
-            return array[0]  # type: ignore[no-any-return]
-        else:
-            got = f"{array.dtype} {list(array.shape[1:])}"
-        raise ContractError(
-            f"{model.name} at {self.server} gave {got} for {tensor.name}, expected {expected}: "
-            "the server runs another kind of model; "
-            f"`completelook doctor --server {self.server}` says more"
-        )
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except InferenceServerException as exc:
-            raise _translated(exc, self.server, self._timeout_s) from exc
+def infer_inputs(model: Model, image: NDArray[np.uint8]) -> list[InferInput]:
+    """One image [224, 224, 3] as a model's input."""
+    tensor = model.inputs[0]
+    batch = image[np.newaxis]  # [1, 224, 224, 3]
+    request = InferInput(tensor.name, batch.shape, tensor.data_type)
+    request.set_data_from_numpy(batch)
+    return [request]
+
+
+def parameter_text(answer: ModelConfigResponse, key: str) -> str | None:
+    """The text of a parameter in a model's configuration, None when it is not there."""
+    parameters = answer.config.parameters
+    return str(parameters[key].string_value) if key in parameters else None
 
 
 def _is_batch_of_one(array: NDArray[Any], tensor: Tensor) -> bool:

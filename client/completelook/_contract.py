@@ -19,6 +19,8 @@ PREPROCESSING = "upright-rgb8-squash224-1"
 
 # The ensembles' config parameter that holds the ordered category names, as a JSON list.
 CATEGORIES_PARAMETER = "categories"
+# Beside it where the model is calibrated: the knots of its `Calibration`, as a JSON object.
+CALIBRATION_PARAMETER = "calibration"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ CompleteLookError
 ├── ServerError             the server answered with a failure
 │   ├── ServerUnavailable   nothing answers, or what answers is not Triton's gRPC
 │   ├── ServerOverloaded    the server refused or timed out the request under load
-│   └── ContractError       the server's models are not the ones this client speaks to
+│   ├── ContractError       the server's models are not the ones this client speaks to
+│   └── NotCalibrated       a compatibility is asked of a model that has none
 └── EmbeddedServerError     the embedded server cannot start or has died
 
 The training side adds its own leaves in `completelook_build.errors`. A message names the bad value,
@@ -55,6 +56,10 @@ class ServerOverloaded(ServerError):
 
 class ContractError(ServerError):
     """The server's models are not the ones this client speaks to."""
+
+
+class NotCalibrated(ServerError):
+    """A compatibility is asked of a model that has none."""
 
 
 class EmbeddedServerError(CompleteLookError):

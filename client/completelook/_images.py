@@ -39,6 +39,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# Pillow carries these along, and whoever reads a turned picture again would turn it twice.
+_ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+
 # Decoding more pictures at once than there are cores gains nothing and costs their memory.
 _DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)
 
@@ -165,7 +168,12 @@ def _upright(image: Image.Image) -> Image.Image:
         except (OSError, SyntaxError, ValueError):
             return image  # The pixels of a picture with unreadable EXIF are still good.
     method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    for key in _ORIENTATION_KEYS:
+        turned.info.pop(key, None)
+    return turned
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -28,6 +28,7 @@ from rich.text import Text
 from completelook._catalog import check_replaceable, format_model_id, write_catalog, writing
 from completelook._categories import CategoryTable
 from completelook._checkpoint import Checkpoint, Fingerprint
+from completelook._concurrency import Window
 from completelook._contract import EMBEDDING_SIZE, IMAGE_SIZE
 from completelook._errors import CatalogError, CategoryError, ImageError, ModelMismatch
 from completelook._images import ImageSource
@@ -98,14 +99,15 @@ def index(
     look: Embedder,
     *,
     on_error: OnError = "skip",
-    in_flight: int = 16,
+    in_flight: int = 32,
 ) -> IndexReport:
     """Embed every product and write the catalog, showing progress on stderr.
 
     A category that the model knows is stored under the model's name, any other as it stands. A
     picture that cannot be read is skipped and listed in `FILE.failures.csv`, or, with "fail", an
     ImageError. A run that was cut off is taken up by the next one. The catalog that was there stays
-    until the new one is whole.
+    until the new one is whole. At most `in_flight` requests run at a time, fewer while the server
+    is slow or refuses some.
 
     Raises TableError, ImageError, ServerError, CatalogError, ModelMismatch.
     """
@@ -118,8 +120,8 @@ def index(
     categories = look.categories
     products, unknown = _in_model_names(products, categories)
     with Checkpoint(checkpoint_path(path), model_id) as checkpoint:
-        run = _Run(products, look, model_id, checkpoint, on_error)
-        run.embed_all(in_flight)
+        run = _Run(products, look, model_id, checkpoint, on_error, in_flight)
+        run.embed_all()
     _write_failures(path, run.failures)
     _write(path, run, model_id, categories)
     checkpoint.remove()
@@ -145,6 +147,7 @@ class _Run:
         model_id: int,
         checkpoint: Checkpoint,
         on_error: OnError,
+        in_flight: int,
     ) -> None:
         self.products = products
         self.embeddings = np.empty((len(products), EMBEDDING_SIZE), np.float32)  # [N, 128]
@@ -154,18 +157,19 @@ class _Run:
         self._model_id = model_id
         self._checkpoint = checkpoint
         self._on_error = on_error
+        self._window = Window(in_flight)
         self._ids: list[Any] = products["id"].to_pylist()
         self._images: list[Any] = products["image"].to_pylist()
 
-    def embed_all(self, in_flight: int) -> None:
+    def embed_all(self) -> None:
         """Embed what no earlier run has, many requests at a time for the server to batch."""
         rows = [row for row in range(len(self.products)) if not self._resume(row)]
-        pool = ThreadPoolExecutor(in_flight)
+        pool = ThreadPoolExecutor(self._window.most)
         try:
             with _progress() as progress:
                 bar = progress.add_task("", total=len(self.products), completed=self.resumed)
                 # Twice as many as threads: none of these ever waits for the next row.
-                for finished in _as_completed(pool, self._embed, rows, 2 * in_flight):
+                for finished in _as_completed(pool, self._embed, rows, 2 * self._window.most):
                     finished.result()
                     progress.advance(bar)
         finally:
@@ -186,7 +190,7 @@ class _Run:
         # Taken first: a picture that changes while it is read must not pass for the new one.
         fingerprint = Fingerprint.of(image)
         try:
-            product = self._look.embed_product(image)
+            product = self._window.run(lambda: self._look.embed_product(image))
         except ImageError as error:
             if self._on_error == "fail":
                 raise ImageError(f"product {self._ids[row]!r}: {error}") from error

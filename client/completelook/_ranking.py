@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from completelook._calibration import Calibration
 from completelook._catalog import Catalog
 from completelook._embeddings import SceneEmbedding
 from completelook._errors import CategoryError
@@ -30,6 +31,7 @@ class Match:
     distance: float  # the mean of the two that follow
     global_distance: float  # to the scene as a whole
     local_distance: float  # to the regions the category attends to
+    compatibility: float | None  # in [0, 1], larger is better; None of a model not calibrated
     row: int  # in the catalog
 
 
@@ -43,10 +45,17 @@ class RankedScene:
     matches: Mapping[str, list[Match]]
 
 
-def rank(scene: SceneEmbedding, catalog: Catalog, category: str, *, top: int = 10) -> list[Match]:
+def rank(
+    scene: SceneEmbedding,
+    catalog: Catalog,
+    category: str,
+    *,
+    top: int = 10,
+    calibration: Calibration | None = None,
+) -> list[Match]:
     """The `top` products of one category nearest to a scene; equal distances in the order of ids.
 
-    The catalog must be of the scene's model, see `Catalog.require_model`.
+    The catalog and the calibration must be of the scene's model, see `Catalog.require_model`.
 
     Raises CategoryError.
     """
@@ -59,6 +68,7 @@ def rank(scene: SceneEmbedding, catalog: Catalog, category: str, *, top: int = 1
     global_distances = _squared_distances(embeddings, scene.embedding)  # [k]
     local_distances = _squared_distances(embeddings, context)  # [k]
     distances = (global_distances + local_distances) / 2  # [k]
+    compatibilities = _compatibilities(calibration, distances)  # [k]
     # Rows of a category stand in the order of their ids, and a stable sort keeps it among equals.
     order = np.argsort(distances, kind="stable")[:top]  # [top]
     return [
@@ -70,10 +80,26 @@ def rank(scene: SceneEmbedding, catalog: Catalog, category: str, *, top: int = 1
             distance=float(distances[index]),
             global_distance=float(global_distances[index]),
             local_distance=float(local_distances[index]),
+            compatibility=compatibilities[index],
             row=row,
         )
         for place, index in enumerate(order, start=1)
         for row in [products.first_row + int(nearest[index])]
+    ]
+
+
+def compatible(matches: Sequence[Match], min_compatibility: float | None) -> list[Match]:
+    """The matches of a calibrated model at or above a compatibility; with None, all.
+
+    A nearer product is never less compatible, so these are the first ones, and the same whether
+    the ranking was cut at its top before or after.
+    """
+    if min_compatibility is None:
+        return list(matches)
+    return [
+        match
+        for match in matches
+        if match.compatibility is not None and match.compatibility >= min_compatibility
     ]
 
 
@@ -95,6 +121,14 @@ def categories_to_rank(catalog: Catalog, wanted: Sequence[str]) -> list[str]:
             "index products of these"
         )
     return held
+
+
+def _compatibilities(
+    calibration: Calibration | None, distances: NDArray[np.float64]
+) -> Sequence[float | None]:
+    if calibration is None:
+        return [None] * len(distances)
+    return [float(value) for value in calibration.compatibility(distances)]
 
 
 def _nearest(

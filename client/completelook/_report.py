@@ -25,7 +25,9 @@ _PRODUCTS_IN_FLIGHT = 8
 
 
 @dataclass(frozen=True)
-class _Picture:
+class EmbeddedPicture:
+    """A picture inside a page."""
+
     data: str  # a data URI, empty when the picture cannot be opened
     width: int = 0
     height: int = 0
@@ -36,20 +38,20 @@ class _Picture:
 class _Product:
     match: Match
     name: str
-    picture: _Picture
+    picture: EmbeddedPicture
 
 
 @dataclass(frozen=True)
 class _Category:
     path: list[str]  # the parts of its name
-    overlay: _Picture
+    overlay: EmbeddedPicture
     products: list[_Product]
 
 
 @dataclass(frozen=True)
 class _Scene:
     name: str
-    photo: _Picture
+    photo: EmbeddedPicture
     categories: list[_Category]
 
 
@@ -92,7 +94,7 @@ def _prepared(scenes: Iterable[RankedScene], catalog: Catalog) -> Iterator[_Scen
         pictures_by_row = dict(zip(rows, pictures, strict=True))
         yield _Scene(
             name=Path(scene.source).name,
-            photo=_picture(photo),
+            photo=embedded_picture(photo),
             categories=[
                 _category(scene, photo, category, matches, pictures_by_row, catalog)
                 for category, matches in scene.matches.items()
@@ -105,13 +107,13 @@ def _category(
     photo: Image.Image,
     category: str,
     matches: list[Match],
-    pictures_by_row: Mapping[int, _Picture],
+    pictures_by_row: Mapping[int, EmbeddedPicture],
     catalog: Catalog,
 ) -> _Category:
     attention = attention_map(scene.embedding, catalog.categories.resolve(category))
     return _Category(
         path=category.split("|"),
-        overlay=_picture(overlay(shrunk(photo, _OVERLAY_SIDE), attention)),
+        overlay=embedded_picture(overlay(shrunk(photo, _OVERLAY_SIDE), attention)),
         products=[
             _Product(
                 match=match,
@@ -123,15 +125,16 @@ def _category(
     )
 
 
-def _product_picture(source: str) -> _Picture:
+def _product_picture(source: str) -> EmbeddedPicture:
     try:
-        return _picture(shrunk(open_image(source), _PRODUCT_SIDE))
+        return embedded_picture(shrunk(open_image(source), _PRODUCT_SIDE))
     except ImageError as exc:
-        return _Picture(data="", problem=str(exc))
+        return EmbeddedPicture(data="", problem=str(exc))
 
 
-def _picture(image: Image.Image) -> _Picture:
+def embedded_picture(image: Image.Image) -> EmbeddedPicture:
+    """The picture as a page without other files holds it."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return _Picture(f"data:image/webp;base64,{data}", image.width, image.height)
+    return EmbeddedPicture(f"data:image/webp;base64,{data}", image.width, image.height)

@@ -13,9 +13,13 @@ from completelook._ranking import Match, RankedScene
 
 
 def print_tables(scene: RankedScene, catalog: Catalog) -> None:
-    """Print one table per category of a ranked scene to stdout."""
+    """Print one table per category of a ranked scene to stdout; a line where nothing fits."""
+    scene_name = Path(scene.source).name
     for category, matches in scene.matches.items():
-        _print_whole(_table(Path(scene.source).name, category, matches, catalog))
+        if matches:
+            _print_whole(_table(scene_name, category, matches, catalog))
+        else:
+            print(f"{category} for {scene_name}: nothing fits\n")
 
 
 def _table(scene_name: str, category: str, matches: list[Match], catalog: Catalog) -> Table:
@@ -31,6 +35,10 @@ def _table(scene_name: str, category: str, matches: list[Match], catalog: Catalo
     table.add_column("id", overflow="fold")
     if any(names):
         table.add_column("name", overflow="fold")
+    # All matches of a model have a compatibility, or none has.
+    calibrated = any(match.compatibility is not None for match in matches)
+    if calibrated:
+        table.add_column("compatibility", justify="right")
     for heading in ("distance", "global", "local"):
         table.add_column(heading, justify="right", style="" if heading == "distance" else "dim")
     for match, name in zip(matches, names, strict=True):
@@ -39,6 +47,7 @@ def _table(scene_name: str, category: str, matches: list[Match], catalog: Catalo
             str(match.rank),
             _plain(match.id),
             *([_plain(name)] if any(names) else []),
+            *([f"{match.compatibility:.3f}"] if calibrated else []),
             *(f"{distance:.4f}" for distance in distances),
         )
     return table

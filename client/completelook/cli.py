@@ -118,6 +118,13 @@ def index(
         raise typer.Exit(_EXIT_SKIPPED_IMAGES)
 
 
+def _from_0_to_1(value: float | None) -> float | None:
+    # Click's own range lets NaN through.
+    if value is not None and not 0 <= value <= 1:
+        raise typer.BadParameter(f"{value} is not in the range 0..1")
+    return value
+
+
 @app.command()
 def rank(
     scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
@@ -127,6 +134,12 @@ def rank(
         typer.Option(metavar="NAME", help="May be repeated; all categories when left out."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Products per category.")] = 10,
+    min_compatibility: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1", callback=_from_0_to_1, help="Leave out what fits less; may leave none."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per product and line.")
     ] = False,
@@ -148,7 +161,12 @@ def rank(
     ranked = []
     with CompleteLook(server) as look:
         for scene in look.rank_scenes(
-            scenes, opened, categories=category or (), top=top, regions=keep_regions
+            scenes,
+            opened,
+            categories=category or (),
+            top=top,
+            min_compatibility=min_compatibility,
+            regions=keep_regions,
         ):
             _print_matches(scene, opened, as_json=as_json)
             if keep_regions:
@@ -165,7 +183,9 @@ def _print_matches(scene: "RankedScene", catalog: "Catalog", *, as_json: bool) -
 
         print_tables(scene, catalog)
         return
-    for matches in scene.matches.values():
+    for category, matches in scene.matches.items():
+        if not matches:
+            typer.echo(f"{category} for {scene.source}: nothing fits", err=True)
         for match in matches:
             line = {"scene": scene.source, **asdict(match)}
             del line["row"]

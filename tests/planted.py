@@ -1,0 +1,54 @@
+"""Pairs over made-up features in which what fits what is planted: training without a backbone."""
+
+import json
+
+import numpy as np
+import torch
+from completelook_build.pairs import read_pairs
+from completelook_build.split import PairFeatures, Picture
+from PIL import Image
+
+PRODUCTS, SCENES = 12, 60
+REGIONS = 4  # nothing that learns counts them, and 196 take long
+CATEGORIES = ("Lamps", "Rugs")
+
+
+class PlantedFeatures:
+    """Random features whose first dimensions say to which of the styles a picture belongs."""
+
+    def __init__(self, styles, seed):
+        random = torch.Generator().manual_seed(seed)
+        count = len(styles)
+        self._pooled = torch.rand(count, 2048, generator=random)
+        self._regions = torch.rand(count, REGIONS, 1024, generator=random)
+        for row, style in enumerate(styles):
+            self._pooled[row, 100 * style : 100 * style + 100] += 1.0
+        self.broken = np.zeros(count, dtype=bool)
+
+    def pooled(self, rows):
+        return self._pooled[torch.from_numpy(rows)]
+
+    def regions(self, rows):
+        return self._regions[torch.from_numpy(rows)]
+
+
+def plant_pairs(folder):
+    """60 scenes and 12 products in 2 categories; what fits looks like another style's scenes."""
+    (folder / "images").mkdir()
+    products = [f"p{number}" for number in range(PRODUCTS)]
+    scenes = [f"s{number}" for number in range(SCENES)]
+    for name in (*products, *scenes):
+        Image.new("RGB", (4, 4)).save(folder / "images" / f"{name}.jpg")
+    style = {name: int(name[1:]) % 3 for name in (*products, *scenes)}
+    category = {name: "Rugs" if int(name[1:]) < 6 else "Lamps" for name in products}
+    pairs = [{"scene": s, "product": p} for s in scenes for p in products if style[s] == style[p]]
+    (folder / "categories.json").write_text(json.dumps(category))
+    (folder / "pairs.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
+    data = read_pairs(folder / "pairs.jsonl", folder / "categories.json", folder / "images")
+    return PairFeatures(
+        data,
+        PlantedFeatures([style[name] for name in scenes], seed=1),
+        PlantedFeatures([(style[name] + 1) % 3 for name in products], seed=2),
+        {Picture(data.image(name)): row for row, name in enumerate(scenes)},
+        {name: row for row, name in enumerate(products)},
+    )

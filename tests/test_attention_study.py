@@ -1,0 +1,265 @@
+"""The attention against anchors: its measures, their averages, and the files of a study."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from completelook_build.attention_report import study_model
+from completelook_build.attention_study import (
+    View,
+    figures,
+    find_views,
+    inside_crop,
+    mass_inside,
+    normalized_entropy,
+    peak_inside,
+    read_anchors,
+)
+from completelook_build.attention_table import as_json, as_markdown, print_table
+from completelook_build.crop import WHOLE_SCENE, Box, Crop
+from completelook_build.errors import DataError
+from completelook_build.features import Picture
+from completelook_build.metrics import scene_weights
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from planted import plant_pairs
+
+sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(
+    lambda ends: abs(ends[0] - ends[1]) > 0.01
+)
+
+
+@st.composite
+def boxes(draw):
+    (left, right), (top, bottom) = sorted(draw(sides)), sorted(draw(sides))
+    return Box(left, top, right, bottom)
+
+
+def random_map(seed):
+    values = np.random.default_rng(seed).random((14, 14)) ** 4
+    return values / values.sum()
+
+
+def peak_at(row, column):
+    values = np.full((14, 14), 0.1)
+    values[row, column] = 10.0
+    return values / values.sum()
+
+
+def slow_mass(values, box):
+    mass = 0.0
+    for row in range(14):
+        for column in range(14):
+            height = min(box.bottom, (row + 1) / 14) - max(box.top, row / 14)
+            width = min(box.right, (column + 1) / 14) - max(box.left, column / 14)
+            if height > 0 and width > 0:
+                mass += values[row, column] * height * width * 196
+    return mass
+
+
+@given(box=boxes(), seed=st.integers(0, 20))
+def test_mass_counts_a_cut_region_by_its_part_inside(box, seed):
+    assert mass_inside(random_map(seed), box) == pytest.approx(slow_mass(random_map(seed), box))
+
+
+@given(box=boxes())
+def test_an_even_map_has_the_boxs_share_of_the_area(box):
+    assert mass_inside(np.full((14, 14), 1 / 196), box) == pytest.approx(box.area)
+
+
+def test_the_whole_picture_holds_all_mass():
+    assert mass_inside(random_map(0), WHOLE_SCENE) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "inside"),
+    [(2, 9, True), (0, 9, False), (2, 4, False), (5, 9, False), (2, 13, False)],
+)
+def test_the_peak_is_looked_for_in_the_box(row, column, inside):
+    box = Box(8 / 14, 1 / 14, 12 / 14, 4 / 14)
+    assert peak_inside(peak_at(row, column), box) == float(inside)
+
+
+def test_entropy_runs_from_a_single_region_to_an_even_map():
+    single = np.zeros((14, 14))
+    single[3, 5] = 1.0
+    assert normalized_entropy(single) == 0.0
+    assert normalized_entropy(np.full((14, 14), 1 / 196)) == pytest.approx(1.0)
+    half = np.zeros(196)
+    half[:98] = 1 / 98
+    assert normalized_entropy(half.reshape(14, 14)) == pytest.approx(math.log(98) / math.log(196))
+
+
+@given(box=boxes(), crop=boxes())
+def test_an_anchor_in_the_crop_is_where_it_was_in_the_scene(box, crop):
+    moved = inside_crop(box, crop)
+    left, right = max(box.left, crop.left), min(box.right, crop.right)
+    top, bottom = max(box.top, crop.top), min(box.bottom, crop.bottom)
+    if left >= right or top >= bottom:
+        assert moved is None
+    elif moved is not None:  # None where what is left is thinner than a float
+        width, height = crop.right - crop.left, crop.bottom - crop.top
+        assert crop.left + moved.left * width == pytest.approx(left)
+        assert crop.left + moved.right * width == pytest.approx(right)
+        assert crop.top + moved.top * height == pytest.approx(top)
+        assert crop.top + moved.bottom * height == pytest.approx(bottom)
+
+
+def views_of(anchors):
+    """Two views of each scene."""
+    return [
+        View(f"s{index // 2}", 0, index, Picture(f"s{index}.jpg"), anchor)
+        for index, anchor in enumerate(anchors)
+    ]
+
+
+def test_figures_are_averages_over_the_views_that_have_an_anchor():
+    anchors = [Box(0, 0, 0.3, 0.4), None, Box(0.5, 0.2, 1, 0.9), Box(0.1, 0.1, 0.2, 0.2)]
+    attention = np.stack([random_map(seed) for seed in range(4)])
+    saliency = np.stack([random_map(seed) for seed in range(4, 8)])
+    found = figures(views_of(anchors), attention, saliency)
+    for maps, own in ((attention, found.attention), (saliency, found.saliency)):
+        pairs = [(m, box) for m, box in zip(maps, anchors, strict=True) if box is not None]
+        masses = [slow_mass(m, box) for m, box in pairs]
+        areas = [box.area for _, box in pairs]
+        ratios = [mass / area for mass, area in zip(masses, areas, strict=True)]
+        assert own.mass.value == pytest.approx(sum(masses) / 3)
+        assert own.mass_ratio.value == pytest.approx(sum(masses) / sum(areas))
+        assert own.mean_ratio.value == pytest.approx(sum(ratios) / 3)
+        assert own.pointing.value == pytest.approx(sum(peak_inside(*p) for p in pairs) / 3)
+        entropies = [normalized_entropy(values) for values in maps]
+        assert own.entropy.value == pytest.approx(sum(entropies) / 4)
+    assert (found.views, found.scenes, found.anchored) == (4, 2, 3)
+    assert found.area_share.value == pytest.approx(sum(areas) / 3)
+
+
+def test_the_interval_resamples_whole_scenes():
+    random = np.random.default_rng(3)
+    anchors = [Box(0, 0, *random.uniform(0.2, 0.9, size=2)) for _ in range(24)]
+    maps = np.stack([random_map(seed) for seed in range(24)])
+    ratio = figures(views_of(anchors), maps, maps).attention.mass_ratio
+    masses = [slow_mass(*each) for each in zip(maps, anchors, strict=True)]
+    resampled = []
+    for counts in scene_weights(12, 1000, seed=0)[1:]:
+        scenes = sorted(f"s{index}" for index in range(12))
+        drawn = dict(zip(scenes, counts, strict=True))
+        mass = area = 0.0
+        for index, box in enumerate(anchors):
+            mass += drawn[f"s{index // 2}"] * masses[index]
+            area += drawn[f"s{index // 2}"] * box.area
+        resampled.append(mass / area)
+    assert (ratio.low, ratio.high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])))
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    features = plant_pairs(tmp_path_factory.mktemp("planted"))
+    return features.split("test", ("Lamps", "Rugs"))
+
+
+def test_a_view_is_counted_once_and_a_lost_anchor_is_told_from_none(split):
+    box = Box(0.1, 0.1, 0.5, 0.5)
+    scenes = sorted({pair.scene for pair in split.pairs})
+    anchors = {scene: {"Rugs": box} for scene in scenes[1:]}
+    views, cut_away = find_views(split, ("Lamps", "Rugs"), anchors)
+    keys = {(pair.scene, pair.category) for pair in split.pairs}
+    assert len(split.pairs) > len(views) == len(keys)
+    assert cut_away == 0
+    for view in views:
+        assert view.anchor == (box if view.category == 1 and view.scene != scenes[0] else None)
+
+
+def test_an_anchor_that_the_crop_leaves_out_is_counted_once_a_view(split):
+    right = Crop(Box(0.5, 0.0, 1.0, 1.0), "right")
+    pairs = tuple(replace(pair, crop=right) for pair in split.pairs)
+    boxes = {"Rugs": Box(0.1, 0.1, 0.5, 0.5), "Lamps": Box(0.4, 0.1, 0.6, 0.5)}
+    anchors = {pair.scene: boxes for pair in pairs}
+    views, cut_away = find_views(replace(split, pairs=pairs), ("Lamps", "Rugs"), anchors)
+    assert cut_away == len({pair.scene for pair in pairs if pair.category == "Rugs"}) > 0
+    for view in views:
+        assert view.anchor == (None if view.category == 1 else pytest.approx((0, 0.1, 0.2, 0.5)))
+
+
+def test_data_without_anchors_is_no_error(tmp_path):
+    assert read_anchors(tmp_path / "pairs.jsonl") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{", id="no JSON"),
+        pytest.param("[]", id="no map"),
+        pytest.param('{"s": [0, 0, 1, 1]}', id="no categories"),
+        pytest.param('{"s": {"Rugs": [0, 0, 1]}}', id="three sides"),
+        pytest.param('{"s": {"Rugs": [0, 0, 1, 2]}}', id="outside"),
+        pytest.param('{"s": {"Rugs": [0.5, 0, 0.5, 1]}}', id="empty"),
+        pytest.param('{"s": {"Rugs": [NaN, 0, 1, 1]}}', id="NaN"),
+    ],
+)
+def test_malformed_anchors_are_one_clear_error(text, tmp_path):
+    (tmp_path / "anchors.json").write_text(text)
+    with pytest.raises(DataError, match=r"anchors\.json: expected a JSON map"):
+        read_anchors(tmp_path / "pairs.jsonl")
+
+
+def studied(showroom, model, out):
+    names = ("pairs.jsonl", "categories.json", "images", "features")
+    return study_model(model, *(showroom / name for name in names), out, scenes=2)
+
+
+@pytest.fixture(scope="module")
+def study(small_showroom, small_showroom_model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "new"
+    return studied(small_showroom, small_showroom_model, out), out
+
+
+def test_a_study_writes_figures_a_table_and_a_sheet(study):
+    found, out = study
+    assert {path.name for path in out.iterdir()} == {
+        *("attention.json", "attention.md", "attention.png"),
+    }
+    written = json.loads((out / "attention.json").read_text())
+    assert written == json.loads(json.dumps(as_json(found), allow_nan=False))
+    assert written["overall"]["attention"]["mass_ratio"]["value"] > 0
+    assert written["overall"]["views"] == sum(
+        own["views"] for own in written["categories"].values()
+    )
+    assert found.overall.anchored == found.overall.views
+    with Image.open(out / "attention.png") as picture:
+        # Two scenes; each has its photo, saliency and a map for every category of the test split.
+        assert picture.width == 2 * 28 + (2 + len(found.by_category)) * 182 - 12
+
+
+def test_the_table_has_a_row_for_each_category(study, capsys):
+    found, out = study
+    markdown = (out / "attention.md").read_text()
+    assert markdown == as_markdown(found)
+    table, _, method = markdown.partition("\n\n")
+    rows = [line.replace(r"\|", "/").strip("|").split("|") for line in table.splitlines()]
+    assert len({len(row) for row in rows}) == 1
+    assert len(rows) == 2 + len(found.by_category) + 1
+    assert "0 views whose anchor is cut away and 0 without an anchor" in method
+    print_table(found)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    assert f"{found.overall.attention.mass_ratio.value:.3f}" in printed
+
+
+def test_without_anchors_only_the_entropy_is_told(
+    small_showroom, small_showroom_model, tmp_path, capsys
+):
+    showroom = tmp_path / "showroom"
+    shutil.copytree(small_showroom, showroom)
+    (showroom / "anchors.json").unlink()
+    found = studied(showroom, small_showroom_model, tmp_path / "out")
+    written = json.loads((tmp_path / "out/attention.json").read_text())
+    assert written["overall"]["attention"]["mass_ratio"]["value"] is None
+    assert 0 < written["overall"]["attention"]["entropy"]["value"] <= 1
+    print_table(found)
+    printed = capsys.readouterr().out
+    assert "no anchors.json" in printed
+    assert "ratio" not in printed
