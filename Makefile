@@ -3,11 +3,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check results clean
+.PHONY: demo test check loadtest results clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
 	$(BIN)/python -m completelook_build.demo
+
+# Load tests on the embedded server: a ramp of arrival rates, twice the knee, recovery. Minutes.
+loadtest: .venv/installed demo/catalog.arrow
+	$(BIN)/python -m completelook_loadtest
+
+demo/catalog.arrow:
+	$(MAKE) demo
 
 # The tables of docs/results.md, anew; PHOTOS=DIR adds a set of real pictures. Hours on two cores.
 results: .venv/installed

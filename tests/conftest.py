@@ -23,12 +23,15 @@ _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: a broken one is known within seconds."""
-    items.sort(key=_is_slow)
+    items.sort(key=_slowness)
 
 
-def _is_slow(item: pytest.Item) -> bool:
+def _slowness(item: pytest.Item) -> int:
+    """Those of the shared server come last: others count the servers that this process started."""
     fixtures = getattr(item, "fixturenames", ())
-    return item.path.stem in _SLOW_MODULES or not _SLOW_FIXTURES.isdisjoint(fixtures)
+    if "server" in fixtures:
+        return 2
+    return int(item.path.stem in _SLOW_MODULES or not _SLOW_FIXTURES.isdisjoint(fixtures))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Lock
+from threading import Barrier, BrokenBarrierError, Lock
 
 import pytest
 from completelook import ServerOverloaded
@@ -82,21 +82,18 @@ def test_refusals_of_one_window_halve_it_once() -> None:
 
 
 def test_calls_in_flight_stay_within_the_window() -> None:
-    window, lock, under_way, most = Window(3), Lock(), 0, 0
-    together = Barrier(3)
+    window, fourth = Window(3), Barrier(4)
 
-    def call() -> None:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        together.wait(timeout=10)
-        with lock:
-            under_way -= 1
+    def call() -> bool:
+        try:
+            fourth.wait(timeout=0.3)
+        except BrokenBarrierError:
+            return False
+        return True
 
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda _: window.run(call), range(12)))
-    assert most == 3
+        met = list(pool.map(lambda _: window.run(call), range(12)))
+    assert met == [False] * 12
 
 
 def test_a_refusal_of_a_call_that_was_alone_is_raised() -> None:

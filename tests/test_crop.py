@@ -31,19 +31,51 @@ def test_no_candidate_overlaps_the_product(box):
 
 
 @given(boxes)
-def test_the_largest_candidate_is_kept(box):
+def test_the_crop_never_overlaps_the_product_and_stays_in_the_scene(box):
+    crop = crop_out(box, minimum_kept_area=0.0).box
+    assert overlap(crop, box) == 0.0
+    assert 0.0 <= crop.left <= crop.right <= 1.0
+    assert 0.0 <= crop.top <= crop.bottom <= 1.0
+
+
+@given(boxes, st.integers(5, 500), st.integers(5, 500))
+def test_the_crop_shows_at_most_half_a_pixel_of_the_product(box, width, height):
+    crop = crop_out(box)
+    if crop is None:
+        return
+    left, top, right, bottom = crop.box.pixels(width, height)
+    inside = {
+        "above": bottom - box.top * height,
+        "below": box.bottom * height - top,
+        "left": right - box.left * width,
+        "right": box.right * width - left,
+    }
+    assert inside[crop.side] <= 0.5 + 1e-9
+
+
+@given(boxes)
+def test_the_largest_of_the_four_is_kept(box):
+    strips = {
+        "above": box.top,
+        "below": 1.0 - box.bottom,
+        "left": box.left,
+        "right": 1.0 - box.right,
+    }
     crop = crop_out(box, minimum_kept_area=0.0)
-    assert crop.box.area == max(candidate.box.area for candidate in candidate_crops(box))
+    assert crop.box.area == strips[crop.side] == max(strips.values())
 
 
 @given(boxes, st.floats(0.0, 1.0))
 def test_a_crop_below_the_threshold_is_dropped(box, threshold):
-    largest = max(crop.box.area for crop in candidate_crops(box))
-    assert (crop_out(box, threshold) is None) == (largest < threshold)
+    largest = max(box.top, 1.0 - box.bottom, box.left, 1.0 - box.right)
+    crop = crop_out(box, threshold)
+    assert (crop is None) == (largest < threshold)
+    assert crop is None or crop.box.area >= threshold
 
 
-def test_without_a_box_the_scene_stays_whole():
-    assert crop_out(None).box == WHOLE_SCENE
+@given(st.floats(0.0, 1.0))
+def test_without_a_box_the_scene_stays_whole_whatever_the_threshold(threshold):
+    assert crop_out(None, threshold) == (WHOLE_SCENE, "whole")
 
 
 @pytest.mark.parametrize(

@@ -445,15 +445,15 @@ def test_a_host_is_an_http_url(url, good):
 
 
 @pytest.mark.parametrize(("answer", "code"), [(ok, 0), (status(404), 3)], ids=["all", "missing"])
-def test_the_exit_code_says_whether_pictures_are_missing(answer, code, server, tmp_path):
+def test_the_exit_code_says_whether_pictures_are_missing(answer, code, server, tmp_path, capsys):
     server.scripts[signature(1)] = [answer]
     arguments = ["download", write_pairs(tmp_path, signature(1), signature(2))]
     arguments += ["--images", tmp_path / "images", "--host", server.url, "--rate", 100]
-    result = CliRunner().invoke(app, [str(part) for part in arguments])
-    assert result.exit_code == code
-    assert "pictures fetched" in result.stderr
-    assert ("missing.csv" in result.stderr) == (code == 3)
-    assert result.stdout == ""
+    assert app([str(part) for part in arguments], standalone_mode=False) == (code or None)
+    printed = capsys.readouterr()
+    assert "pictures fetched" in printed.err
+    assert ("missing.csv" in printed.err) == (code == 3)
+    assert printed.out == ""
 
 
 def test_a_wrong_host_is_wrong_usage(tmp_path):

@@ -97,8 +97,8 @@ def _connections(url: str, most: int) -> urllib3.PoolManager:
     """Connections that are kept open, through the proxy that the environment names."""
     proxy = getproxies().get(url.partition(":")[0])
     if proxy and not proxy_bypass(url.split("/")[2]):
-        return urllib3.ProxyManager(proxy, maxsize=most, block=True)
-    return urllib3.PoolManager(maxsize=most, block=True)
+        return urllib3.ProxyManager(proxy, maxsize=most)
+    return urllib3.PoolManager(maxsize=most)
 
 
 def _phrase(status: int) -> str:

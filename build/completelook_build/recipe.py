@@ -51,6 +51,10 @@ def train_model(recipe: Recipe, out: Path, *, resume: bool = False) -> TrainedMo
     config = HeadsConfig(categories=data.categories, attention_scale=recipe.attention_scale)
     train = features.split("train", config.categories)
     validation = features.split("validation", config.categories)
+    untaught = set(range(len(config.categories))) - set(train.categories.tolist())
+    if untaught:
+        names = ", ".join(config.categories[row] for row in sorted(untaught))
+        say(f"nothing to learn from in {names}: what the model says of these is arbitrary")
     origin = _origin(recipe, config, backbone, train, validation)
     checkpoint = Checkpoint(out, origin, resume=resume)
     trained = train_heads(train, validation, config, recipe.training, checkpoint=checkpoint)

@@ -1,5 +1,6 @@
 """The pairs of one split as arrays over cached features: what training and evaluation read."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from completelook_build import distributed
 from completelook_build.backbone import Backbone
+from completelook_build.console import say
 from completelook_build.errors import DataError
 from completelook_build.features import Features, Picture, extract
-from completelook_build.pairs import Pair, PairData
+from completelook_build.pairs import Pair, PairData, describe_dropped
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,14 @@ class PairFeatures:
     product_row: Mapping[str, int]
 
     def split(self, name: str, categories: Sequence[str]) -> "Split":
-        """The pairs of a split that can be read and have at least one negative.
+        """The pairs of a split that can be used; of the others, the user is told why not.
 
         Raises DataError where none is left.
         """
-        return make_split(self, name, categories)
+        split = make_split(self, name, categories)
+        if split.dropped:
+            say(f"{name}: {len(split)} pairs, {describe_dropped(split.dropped)}")
+        return split
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Split:
     categories: NDArray[np.int64]  # [N], rows of the category table
     candidates: Mapping[int, NDArray[np.int64]]  # category -> product rows
     fitting: Mapping[tuple[str, int], frozenset[int]]  # scene and category -> known product rows
-    without_negative: int
+    dropped: Counter[str]  # pairs by the reason why they cannot be used
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -104,9 +109,16 @@ def scene_picture(data: PairData, pair: Pair) -> Picture:
 
 def make_split(features: PairFeatures, name: str, categories: Sequence[str]) -> Split:
     """See `PairFeatures.split`."""
-    pairs = [pair for pair in features.data.split(name) if _is_readable(features, pair)]
     row_of = {category: row for row, category in enumerate(categories)}
-    pairs = [pair for pair in pairs if pair.category in row_of]
+    dropped: Counter[str] = Counter()
+    pairs = []
+    for pair in features.data.split(name):
+        if pair.category not in row_of:
+            dropped["category that the model does not know"] += 1
+        elif not _is_readable(features, pair):
+            dropped["picture that cannot be read"] += 1
+        else:
+            pairs.append(pair)
     candidates: dict[int, set[int]] = {}
     fitting: dict[tuple[str, int], set[int]] = {}
     for pair in pairs:
@@ -119,11 +131,10 @@ def make_split(features: PairFeatures, name: str, categories: Sequence[str]) -> 
         # What is known to fit is among the candidates.
         if len(candidates[row_of[pair.category]]) > len(fitting[pair.scene, row_of[pair.category]])
     ]
+    if len(usable) < len(pairs):
+        dropped["no other product of its category in the split"] += len(pairs) - len(usable)
     if not usable:
-        raise DataError(
-            f"the split {name!r} has no pair left whose pictures can be read and whose category "
-            "has another product in it"
-        )
+        raise DataError(f"the split {name!r} has no pair left ({describe_dropped(dropped)})")
     return Split(
         features,
         tuple(usable),
@@ -132,7 +143,7 @@ def make_split(features: PairFeatures, name: str, categories: Sequence[str]) -> 
         np.array([row_of[pair.category] for pair in usable]),
         {category: np.array(sorted(rows)) for category, rows in candidates.items()},
         {key: frozenset(rows) for key, rows in fitting.items()},
-        len(pairs) - len(usable),
+        dropped,
     )
 
 

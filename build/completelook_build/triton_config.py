@@ -33,7 +33,7 @@ dynamic_batching {
   max_queue_delay_microseconds: 2000
   # Overload is refused here, before any work is spent on it.
   default_queue_policy {
-    max_queue_size: 64
+    max_queue_size: 32
     timeout_action: REJECT
     default_timeout_microseconds: 5000000
   }
