@@ -17,7 +17,13 @@ from completelook_build.showroom import render_showroom
 from completelook_build.training import Epoch
 from fakes import CALIBRATION, FakeTriton, make_catalog, picture
 
-_SLOW_MODULES = {"test_build_cli", "test_embedded_server", "test_pytorch_backend"}
+_SLOW_MODULES = {
+    "test_build_cli",
+    "test_distributed",
+    "test_embedded_server",
+    "test_loadtest_run",
+    "test_pytorch_backend",
+}
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 
 

@@ -1,7 +1,6 @@
 """Load tests: schedule, knee, verdicts, and a whole run against the fake server."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +8,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from fakes import FakeTriton, picture
-
-LOADTEST = Path(__file__).parents[1] / "loadtest"
-
 from completelook_loadtest.arrivals import arrival_times
 from completelook_loadtest.exchange import Outcome
 from completelook_loadtest.knee import find_knee
 from completelook_loadtest.ramp import Run
 from completelook_loadtest.stage import Latency, Stage, summarize
 from completelook_loadtest.verdict import judge
+from fakes import FakeTriton, picture
 
 
 def outcomes(latencies: list[float], failures: int = 0) -> list[Outcome]:
@@ -99,10 +95,7 @@ def loadtest(fake: FakeTriton, folder: Path, catalog: Path, *options: str):
     command = [sys.executable, "-m", "completelook_loadtest", "--server", fake.address]
     command += ["--pictures", str(folder / "pictures"), "--catalog", str(catalog), *options]
     command += ["--reports", str(folder / "reports"), "--rates", "20", "--stage-s", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(LOADTEST)}
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_run_writes_its_reports(triton: FakeTriton, tmp_path: Path, catalog_path: Path) -> None:
