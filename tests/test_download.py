@@ -338,6 +338,7 @@ def test_requests_run_side_by_side_but_no_more_than_the_bound(server, fetch):
     def meet():
         if next(arrivals) < IN_FLIGHT:
             first.wait(timeout=20)
+            server.closing.wait(0.3)  # all of them stay, so that one too many would be seen
 
     server.meeting = meet
     assert fetch(*map(signature, range(3 * IN_FLIGHT))).fetched == 3 * IN_FLIGHT

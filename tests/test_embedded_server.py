@@ -18,6 +18,7 @@ from completelook.server import EmbeddedServer
 from completelook.server._installation import find_installation
 from completelook.server._log import ServerLog
 from completelook.server._repository import entry_models, read_repository
+from completelook.server._stubs import Stubs
 from completelook.server._wheel import Wheel
 from toys import (
     BROKEN_ANSWER,
@@ -148,6 +149,15 @@ def test_stub_of_an_unloaded_model_is_no_death(repository: Path) -> None:
             assert wait_for(lambda: len(stubs(server_pid)) == 1)
             infer(client, "echo", {"IN": np.zeros((1, 2), np.float32)})
         server.check()
+
+
+def test_process_with_a_part_of_a_stubs_command_line_is_no_stub() -> None:
+    command = ["triton_python_backend_stub", "-"]
+    with subprocess.Popen(command, executable="/bin/cat", stdin=subprocess.PIPE) as starting:
+        found = Stubs(os.getpid())
+        found.find()
+        starting.kill()
+    assert not found._stubs
 
 
 def test_serve_restarts_what_died_and_ends_well_on_sigterm(

@@ -84,7 +84,10 @@ def _open_stub(pid: int, server_pid: int) -> Stub | None:
     """The stub that this process is; None when it is no stub of this server, or is gone."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-        if not command[0].endswith(_PROGRAM) or command[_SERVER_PID] != str(server_pid):
+        # One that is just being started, or ends, may show a part of its command line only.
+        if not command[0].endswith(_PROGRAM) or len(command) <= _INSTANCE:
+            return None
+        if command[_SERVER_PID] != str(server_pid):
             return None
         pidfd = os.pidfd_open(pid)
     except (FileNotFoundError, ProcessLookupError):
