@@ -6,15 +6,19 @@ kept in docs/results/, so that the page can be checked, and made anew, without m
 
 import json
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from completelook._errors import CompleteLookError
 
+from completelook_build import attention_results
 from completelook_build.demo import run
 from completelook_build.errors import DataError
+from completelook_build.files import write_text
 from completelook_build.table import as_markdown
 
 PAGE = Path("docs/results.md")
@@ -29,22 +33,34 @@ def main(photos: Path | None = None) -> None:
     """Measure on the showroom and, where their folder is given, on real rooms; write the page."""
     if not SHOWROOM.exists():
         run(f"completelook-build showroom {SHOWROOM} --scenes {_SCENES}")
-    measure("showroom", SHOWROOM / "pairs.jsonl", SHOWROOM / "categories.json", SHOWROOM / "images")
+    showroom = _data(SHOWROOM / "pairs.jsonl", SHOWROOM / "categories.json", SHOWROOM / "images")
+    measure("showroom", showroom)
+    measure_attention(showroom)
     if photos is not None:
-        measure("ikea", photos / "ikea.json", photos / "ikea-cat.json", photos / "images")
+        measure("ikea", _data(photos / "ikea.json", photos / "ikea-cat.json", photos / "images"))
     write_page(PAGE, FIGURES)
     print(f"\nwrote {PAGE}")
 
 
-def measure(name: str, pairs: Path, categories: Path, images: Path) -> None:
+def _data(pairs: Path, categories: Path, images: Path) -> str:
+    """The options that name a data set, and the cache that all of them share."""
+    options = {"pairs": pairs, "categories": categories, "images": images}
+    named = [f"--{name} {shlex.quote(str(path))}" for name, path in options.items()]
+    return " ".join([*named, f"--features {WORK}/features"])
+
+
+def measure(name: str, data: str) -> None:
     """Make the table of one data set with the random backbone, and keep its figures."""
     table = WORK / f"{name}-table"
-    run(
-        f"completelook-build compare --pairs {pairs} --categories {categories} --images {images} "
-        f"--features {WORK}/features --backbone random:0 --out {table}"
-    )
+    run(f"completelook-build compare {data} --backbone random:0 --out {table}")
     FIGURES.mkdir(exist_ok=True)
     shutil.copyfile(table / "table.json", FIGURES / f"{name}.json")
+
+
+def measure_attention(data: str) -> None:
+    """Study where every form of the model looks in the showroom, and keep the figures."""
+    forms = attention_results.measure(data, WORK / "showroom-attention", run)
+    write_text(FIGURES / "attention.json", json.dumps(forms, indent=1) + "\n")
 
 
 def write_page(page: Path, figures: Path) -> None:
@@ -52,12 +68,13 @@ def write_page(page: Path, figures: Path) -> None:
 
     Raises DataError where the page lacks a block.
     """
-    blocks = {name: _table_of(figures / f"{name}.json") for name in ("showroom", "ikea")}
-    blocks["attention"] = _text_of(figures / "attention.md")
-    filled = fill(page.read_text(encoding="utf-8"), blocks)
-    beside = page.with_name(page.name + ".partial")
-    beside.write_text(filled, encoding="utf-8")
-    beside.replace(page)
+    renderers: dict[str, Callable[[Any], str]] = {
+        "showroom": as_markdown,
+        "attention": attention_results.as_markdown,
+        "ikea": as_markdown,
+    }
+    blocks = {name: _block(figures / f"{name}.json", each) for name, each in renderers.items()}
+    write_text(page, fill(page.read_text(encoding="utf-8"), blocks))
 
 
 def fill(text: str, blocks: Mapping[str, str]) -> str:
@@ -74,16 +91,11 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
     return text
 
 
-def _table_of(figures: Path) -> str:
-    """A data set's table as Markdown."""
+def _block(figures: Path, render: Callable[[Any], str]) -> str:
+    """Figures as Markdown, or that there are none."""
     if not figures.exists():
         return _NOT_MEASURED
-    return as_markdown(json.loads(figures.read_text(encoding="utf-8")))
-
-
-def _text_of(figures: Path) -> str:
-    """What another study wrote as Markdown."""
-    return figures.read_text(encoding="utf-8") if figures.exists() else _NOT_MEASURED
+    return render(json.loads(figures.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
