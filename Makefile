@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check loadtest results clean
+.PHONY: demo test check loadtest bench results clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -12,6 +12,10 @@ demo: .venv/installed
 # Load tests on the embedded server: a ramp of arrival rates, twice the knee, recovery. Minutes.
 loadtest: .venv/installed demo/catalog.arrow
 	$(BIN)/python -m completelook_loadtest
+
+# The served model beside the bare one and other servers, into docs/benchmarks.md. Half an hour.
+bench: .venv/installed demo/catalog.arrow
+	$(BIN)/python -m completelook_bench
 
 demo/catalog.arrow:
 	$(MAKE) demo

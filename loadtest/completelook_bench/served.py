@@ -1,0 +1,98 @@
+"""The models behind servers: our Triton repository, LitServe and FastAPI, asked by many at once."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from completelook import CompleteLook
+from completelook._errors import ServerError
+from completelook._indexing import index
+from completelook.server import EmbeddedServer
+
+from completelook_bench import names
+from completelook_bench.app_server import AppServer, Image, as_bytes, as_json
+from completelook_bench.measurement import Contenders
+from completelook_bench.sample import Sample, closed_loop
+from completelook_bench.scene_model import contexts_of
+
+IN_FLIGHT = (1, 4, 16, 64)
+_PRODUCTS_IN_FLIGHT = 16
+# BF16 answers differ a little with the batch that they were part of.
+_SAME = 0.02
+
+Ask = Callable[[Image], object]
+
+
+class Turns:
+    """Asks with one picture after the other, whichever user's turn it is."""
+
+    def __init__(self, ask: Ask, images: Sequence[Image]) -> None:
+        self._ask, self._images, self._lock = ask, cycle(images), Lock()
+
+    def __call__(self) -> object:
+        with self._lock:
+            image = next(self._images)
+        return self._ask(image)
+
+
+def start_servers(
+    stack: ExitStack, repository: Path, images: Sequence[Image]
+) -> tuple[CompleteLook, dict[str, Ask]]:
+    """Start Triton and both apps; a client of the one, and what asks each of them for a scene.
+
+    Raises ServerError where one does not start, or answers something else than Triton.
+    """
+    triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
+    address = stack.enter_context(triton).grpc_address
+    look = stack.enter_context(CompleteLook(address, timeout_s=60))
+    asks: dict[str, Ask] = {names.SERVED: look.embed_scene}
+    apps = {names.LITSERVE: ("lit_app", as_json), names.FASTAPI: ("fastapi_app", as_bytes)}
+    for name, (module, as_request) in apps.items():
+        app = AppServer(f"completelook_bench.{module}", repository, as_request)
+        asks[name] = stack.enter_context(app).ask
+        _check_same(look, asks[name], name, images[0])
+    return look, asks
+
+
+def _check_same(look: CompleteLook, ask: Ask, name: str, image: Image) -> None:
+    answer = ask(image)
+    assert isinstance(answer, dict)
+    difference = np.abs(contexts_of(answer) - look.embed_scene(image).contexts).max()
+    if not difference <= _SAME:
+        raise ServerError(f"{name} and Triton differ by {difference:.3f} on the same picture")
+
+
+def served_contenders(
+    asks: dict[str, Ask], images: Sequence[Image], duration_s: float
+) -> Contenders:
+    """Every server with every number of requests in flight."""
+    return {
+        names.in_flight(name, in_flight): partial(
+            closed_loop, Turns(ask, images), in_flight, duration_s
+        )
+        for name, ask in asks.items()
+        for in_flight in IN_FLIGHT
+    }
+
+
+def product_contenders(
+    look: CompleteLook, images: Sequence[Image], products: Path, out: Path, duration_s: float
+) -> Contenders:
+    """Products asked for by a closed loop, and indexed from their files."""
+    ask = Turns(look.embed_product, images)
+    return {
+        names.in_flight(names.PRODUCTS_SERVED, _PRODUCTS_IN_FLIGHT): partial(
+            closed_loop, ask, _PRODUCTS_IN_FLIGHT, duration_s
+        ),
+        names.INDEX: partial(_index, look, products, out),
+    }
+
+
+def _index(look: CompleteLook, products: Path, out: Path) -> Sample:
+    """Index a table of products; what a single one of them took is not known."""
+    report = index(products, out, look, on_error="fail")
+    return Sample(report.images_per_s)

@@ -1,0 +1,135 @@
+"""`make bench`: what is measured in which order, and what is made of it."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from completelook._errors import ServerError
+from completelook_bench import names
+from completelook_bench.measurement import Figure, measure, ratio
+from completelook_bench.page import Benchmark, write_page
+from completelook_bench.sample import Sample, closed_loop, repeat
+from completelook_bench.targets import judge
+
+_MACHINE = {"GPU": "none", "CPU": "2 cores of a Fast CPU", "memory": "4 GiB"}
+
+
+def test_every_other_round_goes_the_opposite_way() -> None:
+    calls: list[str] = []
+
+    def contender(name: str) -> Sample:
+        calls.append(name)
+        return Sample(1.0)
+
+    measure({name: lambda name=name: contender(name) for name in "abc"}, rounds=3)  # type: ignore[misc]
+
+    assert "".join(calls) == "abccbaabc"
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    rounds = {
+        "one": [Sample(10.0), Sample(40.0), Sample(30.0)],
+        "other": [Sample(5.0), Sample(10.0), Sample(10.0)],
+    }
+
+    assert ratio(rounds, "one", "other") == Figure(value=3.0, low=2.0, high=4.0)
+
+
+def test_a_bare_model_is_called_at_least_twice_and_every_image_of_a_batch_counts() -> None:
+    calls: list[None] = []
+
+    def call() -> None:
+        calls.append(None)
+        time.sleep(0.01)
+
+    sample = repeat(call, batch_size=8, duration_s=0)
+
+    assert len(calls) == 2
+    assert sample.p50_s is not None
+    assert sample.p50_s >= 0.01
+    assert 0 < sample.images_per_s <= 8 / 0.01
+
+
+def test_a_closed_loop_keeps_as_many_in_flight_as_it_should() -> None:
+    running, most = 0, 0
+
+    def ask() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        running -= 1
+
+    sample = closed_loop(ask, in_flight=4, duration_s=0.1)
+
+    assert most == 4
+    assert 0 < sample.images_per_s <= 4 / 0.01
+    assert sample.failures == 0
+
+
+def test_a_closed_loop_counts_failures_beside_answers() -> None:
+    calls = iter(range(1000))
+
+    def ask() -> None:
+        time.sleep(0.001)
+        if next(calls) % 2:
+            raise ServerError("refused")
+
+    sample = closed_loop(ask, in_flight=1, duration_s=0.1)
+
+    assert sample.failures > 0
+
+
+def _rounds() -> dict[str, list[Sample]]:
+    fast, slow = Sample(40.0, 0.02, 0.03), Sample(10.0, 0.1, 0.2)
+    return {
+        names.at_batch(names.EAGER, 1): [slow, slow],
+        names.at_batch(names.TORCHSCRIPT_BF16, 1): [Sample(30.0, 0.02, 0.03)] * 2,
+        names.at_batch(names.TORCHSCRIPT_BF16, 8): [Sample(50.0, 0.2, 0.3)] * 2,
+        names.in_flight(names.SERVED, 1): [fast, fast],
+        names.in_flight(names.SERVED, 16): [fast, fast],
+        names.INDEX: [Sample(35.0)] * 2,
+        names.in_flight(names.PRODUCTS_SERVED, 16): [fast, fast],
+    }
+
+
+def test_the_served_model_is_judged_against_the_best_batch_of_the_bare_one() -> None:
+    judged = {target.text: target for target in judge(_rounds())}
+
+    bare = judged["images/s: Triton, 16 in flight / TorchScript BF16, batch 8"]
+    assert bare.found.value == pytest.approx(0.8)
+    assert not bare.held
+    eager = judged["images/s: Triton, 16 in flight / eager torchvision FP32, batch 1"]
+    assert eager.found.value == pytest.approx(4.0)
+    assert eager.held
+    alone = judged["p50: Triton, 1 in flight / TorchScript BF16, batch 1"]
+    assert alone.is_ceiling
+    assert alone.held
+    assert not judged["images/s: completelook index / Triton, products, 16 in flight"].held
+
+
+def test_the_page_keeps_its_text_and_gives_ratios_before_figures(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("Mine.\n<!-- begin machines -->\nold\n<!-- end machines -->\nToo.\n")
+    benchmark = Benchmark(_MACHINE, None, _rounds())
+
+    benchmark.write(tmp_path)
+    assert Benchmark.read(tmp_path / "2-cores-of-a-fast-cpu.json") == benchmark
+    write_page(page, tmp_path)
+
+    text = page.read_text()
+    assert text.startswith("Mine.\n")
+    assert text.endswith("Too.\n")
+    assert "old" not in text
+    assert text.index("| ratio |") < text.index("| Triton, 16 in flight | 40.0 (40.0 to 40.0)")
+    assert "No NVIDIA GPU" in text
+
+
+def test_the_app_and_its_client_agree_on_a_picture() -> None:
+    from completelook_bench.app_server import as_bytes
+    from completelook_bench.scene_model import picture
+
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)
+
+    assert (picture(as_bytes(image)["body"]) == image).all()
