@@ -23,6 +23,7 @@ _SLOW_MODULES = {
     "test_embedded_server",
     "test_loadtest_run",
     "test_pytorch_backend",
+    "test_response_cache",
 }
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 

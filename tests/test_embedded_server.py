@@ -312,7 +312,7 @@ def test_unsupported_machine_is_an_error_with_a_way_out(
 def test_missing_libpython_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("completelook.server._wheel._PYTHON", "3.99")
     with pytest.raises(EmbeddedServerError, match=r"libpython3\.99\.so\.1\.0.*enable-shared"):
-        Wheel(Path("program"), Path("libraries"), {}).environment()
+        Wheel(Path("program"), Path("libraries"), Path("caches"), {}).environment()
 
 
 def test_backends_are_assembled_once_in_the_users_cache(
@@ -360,7 +360,10 @@ def test_installed_libtorch_backend_is_preferred(
     monkeypatch.setenv(way, str(program if way == "TRITONSERVER" else program.parent))
     installation = find_installation()
     assert installation.program == program
-    assert installation.arguments == (f"--backend-directory={tmp_path / 'backends'}",)
+    assert installation.arguments == (
+        f"--backend-directory={tmp_path / 'backends'}",
+        f"--cache-directory={tmp_path / 'caches'}",
+    )
     assert installation.environment["OMP_WAIT_POLICY"] == "PASSIVE"
 
 

@@ -41,10 +41,12 @@ def export_model(
     *,
     precision: str = "fp32",
     calibration: Calibration | None = None,
+    response_cache: bool = False,
 ) -> ExportReport:
     """Write TorchScript models, configurations and the golden record into a model repository.
 
     Nothing of an earlier export is replaced before the new one has passed its parity check.
+    `response_cache` has Triton remember answers (see `repository_configs`).
     Raises ExportError where the heads are an ablation, scripted and eager answers differ or the
     repository cannot be written.
     """
@@ -62,7 +64,10 @@ def export_model(
     try:
         written = {name: _write_script(repository, name, modules[name]) for name in modules}
         parity = check_parity(modules, written)
-        _write_configs(repository, repository_configs(model.config.categories, calibration))
+        _write_configs(
+            repository,
+            repository_configs(model.config.categories, calibration, response_cache=response_cache),
+        )
         _write_golden(repository, modules, backbone.id ^ model.heads_id)
         for partial in written.values():
             partial.replace(partial.with_suffix(""))

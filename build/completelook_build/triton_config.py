@@ -50,16 +50,39 @@ dynamic_batching {
 """
 
 
+_RESPONSE_CACHE = """\
+# Only here, where every output is always asked for: the cache does not tell requests apart by the
+# outputs that they ask for. It outlives a model's reload: restart the server after an export.
+response_cache { enable: true }
+
+"""
+
+
 def repository_configs(
-    categories: Sequence[str], calibration: Calibration | None = None
+    categories: Sequence[str],
+    calibration: Calibration | None = None,
+    *,
+    response_cache: bool = False,
 ) -> Mapping[str, str]:
-    """The text of each model's config.pbtxt, by the model's name."""
+    """The text of each model's config.pbtxt, by the model's name.
+
+    With `response_cache` Triton answers a scene that it has embedded before from memory. Its key is
+    the model, its version and the inputs, and nothing else, which is a trap in two ways:
+
+    - An answer to a request for some of the outputs is what a later request for all of them gets,
+      as if the others did not exist. So it is on for `embed_scene` alone, all of whose outputs this
+      package always asks for; on the backbone, `embed_scene` would break after an `embed_product`
+      of the same picture. A client of one's own must ask for all outputs, too.
+    - An answer survives the reload of a model and comes with the old MODEL_ID. Roll out new weights
+      by restarting the server.
+    """
     parameters = _parameters(categories, calibration)
+    scene_parameters = parameters + _RESPONSE_CACHE if response_cache else parameters
     return {
         BACKBONE.name: _torchscript(BACKBONE, _BACKBONE_BATCHING),
         SCENE_HEAD.name: _torchscript(SCENE_HEAD, _HEAD_BATCHING),
         PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, _HEAD_BATCHING),
-        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, parameters),
+        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, scene_parameters),
         EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, parameters),
         EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, parameters),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from completelook._errors import EmbeddedServerError
 from completelook.server._installation import find_installation
@@ -14,6 +14,9 @@ from completelook.server._repository import entry_models, read_repository
 
 _GRPC, _HTTP, _METRICS = "--grpc-port", "--http-port", "--metrics-port"
 _MODEL_REPOSITORY = "--model-repository"
+_CACHE_CONFIG = "--cache-config"
+# An answer of embed_scene is half a KB for each category, and as much again for the scene.
+_RESPONSE_CACHE_BYTES = 64 * 1024 * 1024
 
 
 class EmbeddedServer:
@@ -25,6 +28,9 @@ class EmbeddedServer:
     A port of 0 takes any free one, and keeps it. `arguments` go to tritonserver as they are. What
     it writes goes to the logger `completelook.server`. When one of its processes dies, the whole
     server is ended; `check` and `wait` then say what died, and `start` starts it anew.
+
+    Where a model of the repository wants its responses cached, the server has a cache of 64 MiB, or
+    the one that `arguments` configure with --cache-config. The cache is empty after every start.
     """
 
     def __init__(
@@ -67,15 +73,16 @@ class EmbeddedServer:
             EmbeddedServerError: the server cannot run here, a port is taken, a model fails to load.
         """
         self.stop()
-        models = entry_models(read_repository(self._model_repository))
+        configs = read_repository(self._model_repository)
         installation = find_installation()
         self._ports = claim_ports(self._host, self._ports)
-        command = [str(installation.program), *installation.arguments, *self._options()]
+        options = [*self._options(), *self._cache_options(configs)]
+        command = [str(installation.program), *installation.arguments, *options]
         self._process = ServerProcess(command, installation.environment)
         try:
             wait_until_listening(self._host, self._ports[_GRPC], self._check_starting)
             self._process.watch()
-            infer_zeros(self.grpc_address, models)
+            infer_zeros(self.grpc_address, entry_models(configs))
             self.check()
         except BaseException:
             self.stop()
@@ -138,6 +145,13 @@ class EmbeddedServer:
             *(f"{option}={port}" for option, port in self._ports.items()),
             *self._arguments,
         ]
+
+    def _cache_options(self, configs: Sequence[Any]) -> list[str]:
+        """A response cache, where a model wants one and `arguments` do not say which."""
+        wanted = any(config.response_cache.enable for config in configs)
+        if not wanted or any(argument.startswith(_CACHE_CONFIG) for argument in self._arguments):
+            return []
+        return [f"{_CACHE_CONFIG}=local,size={_RESPONSE_CACHE_BYTES}"]
 
     def _check_starting(self) -> None:
         if self._process and not self._process.runs:

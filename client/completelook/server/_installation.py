@@ -53,7 +53,8 @@ def _named_installation(program: Path) -> Installation:
 
 
 def _libtorch_installation(program: Path) -> Installation:
-    arguments = (f"--backend-directory={_backend_directory(program)}",)
+    backends = _backend_directory(program)
+    arguments = (f"--backend-directory={backends}", f"--cache-directory={backends.parent}/caches")
     return Installation(program, arguments, _environment({}))
 
 

@@ -37,6 +37,7 @@ class Wheel:
 
     program: Path
     libraries: Path
+    caches: Path
     backend_files: dict[str, Path]
 
     @classmethod
@@ -57,12 +58,14 @@ class Wheel:
             f"python/{_STUB}": _find_stub(root / "python_backend_stubs"),
             "pytorch/model.py": Path(__file__).parent / "pytorch_backend" / "model.py",
         }
-        return cls(root / "bin" / "tritonserver", package.parent / "nvidia_pytriton.libs", files)
+        libraries = package.parent / "nvidia_pytriton.libs"
+        return cls(root / "bin" / "tritonserver", libraries, root / "caches", files)
 
     def arguments(self) -> tuple[str, ...]:
         """What this server is always started with; the backend folder is assembled on the way."""
         return (
             f"--backend-directory={_assemble(self.backend_files)}",
+            f"--cache-directory={self.caches}",
             # libtorch completes no configuration either, and every stub would be started twice.
             "--disable-auto-complete-config",
             f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT_S}",
