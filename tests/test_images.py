@@ -54,12 +54,62 @@ def test_shrinking_is_antialiased():
     assert np.abs(load_image(lines)[:, 4:-4].astype(int) - 128).max() <= 16
 
 
-def test_jpeg_is_not_read_at_a_smaller_scale():
-    # Pillow's draft mode would decode to 1/8 before resizing and give other values.
-    noise = np.random.default_rng(0).integers(0, 256, (1792, 1792, 3), dtype=np.uint8)
-    content = encoded(Image.fromarray(noise), "JPEG", quality=90)
-    whole = np.asarray(Image.open(BytesIO(content)).convert("RGB"))
-    assert np.array_equal(load_image(content), load_image(whole))
+def photo_like(seed, width, height):
+    """Smooth color, edges and the grain of a sensor, as in photos; [height, width, 3]."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    for _ in range(6):
+        left, top = random.integers(0, width), random.integers(0, height)
+        color = tuple(int(level) for level in random.integers(0, 256, 3))
+        smooth.paste(color, (left, top, left + width // 5, top + height // 5))
+    grain = random.normal(0, 8, (height, width, 1))
+    return (np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)
+
+
+def mean_difference(content):
+    """Of a JPEG's tensor to the one that the whole picture gives, in gray levels."""
+    whole = load_image(open_image(content)).astype(int)
+    return np.abs(load_image(content).astype(int) - whole).mean()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.tuples(st.integers(1344, 2100), st.integers(1344, 2100)),
+    mode=st.sampled_from(["RGB", "L", "CMYK"]),
+    quality=st.integers(60, 95),
+    progressive=st.booleans(),
+    orientation=st.sampled_from(list(range(1, 9))),
+)
+def test_a_large_jpeg_gives_the_whole_pictures_tensor_within_the_tolerance(
+    seed, size, mode, quality, progressive, orientation
+):
+    picture = Image.fromarray(photo_like(seed, *size)).convert(mode)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    content = encoded(picture, "JPEG", quality=quality, progressive=progressive, exif=exif)
+    assert mean_difference(content) < _images.DRAFT_TOLERANCE
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale(monkeypatch):
+    content = encoded(Image.fromarray(photo_like(0, 2689, 2688)), "JPEG")
+    decoded = []
+    on_white = _images._on_white
+    monkeypatch.setattr(_images, "_on_white", lambda i: decoded.append(i.size) or on_white(i))
+    load_image(content)
+    assert decoded == [(673, 672)]
+
+
+@pytest.mark.parametrize("size", [(1343, 3000), (3000, 1343), (1000, 700), (224, 224), (5, 3)])
+def test_a_jpeg_short_of_six_times_the_tensor_is_read_whole(size):
+    assert mean_difference(encoded(Image.fromarray(photo_like(1, *size)), "JPEG")) == 0
+
+
+def test_a_callers_own_jpeg_keeps_its_size():
+    picture = Image.open(BytesIO(encoded(Image.fromarray(photo_like(2, 1500, 1400)), "JPEG")))
+    load_image(picture)
+    assert picture.size == (1500, 1400)
 
 
 def test_every_kind_of_source_gives_the_same(tmp_path):
@@ -389,12 +439,23 @@ def test_a_silent_host_is_given_up(monkeypatch):
             load_image(url)
 
 
-def test_real_photos_open_upright():
+def real_photos():
     folder = Path(__file__).parents[2] / "shared" / "ikea" / "images"
     if not folder.is_dir():
         pytest.skip("the real photos are not here")
-    for path in sorted(folder.glob("*.jpg"))[:200:20]:
+    return sorted(folder.glob("*.jpg"))[:200:20]
+
+
+def test_real_photos_open_upright():
+    for path in real_photos():
         assert load_image(path).std() > 0
+
+
+def test_photos_as_detailed_as_real_ones_stay_within_the_tolerance():
+    mosaic = Image.new("RGB", (2000, 2000), "white")  # of real photos, their pixels as they are
+    for place, path in enumerate(real_photos()):
+        mosaic.paste(open_image(path), (place % 4 * 500, place // 4 * 700))
+    assert 0 < mean_difference(encoded(mosaic, "JPEG", quality=90)) < _images.DRAFT_TOLERANCE
 
 
 def test_a_turned_picture_is_not_turned_again(tmp_path):
