@@ -26,6 +26,7 @@ _ELSEWHERE = "run a Triton container elsewhere, and name it with --server HOST:P
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _STUB = "triton_python_backend_stub"
 _STUB_TIMEOUT_S = 120
+_PYTORCH_BACKEND = Path(__file__).parent / "pytorch_backend"
 # Memory that a model instance shares with its stub, and the step by which it grows. Triton's 1 MB
 # would grow many times on the way to a batch of feature maps.
 _SHARED_MEMORY_BYTES = 16 * 1024 * 1024
@@ -56,7 +57,7 @@ class Wheel:
             "python/libtriton_python.so": backend / "libtriton_python.so",
             "python/triton_python_backend_utils.py": backend / "triton_python_backend_utils.py",
             f"python/{_STUB}": _find_stub(root / "python_backend_stubs"),
-            "pytorch/model.py": Path(__file__).parent / "pytorch_backend" / "model.py",
+            **{f"pytorch/{file.name}": file for file in _PYTORCH_BACKEND.glob("*.py")},
         }
         libraries = package.parent / "nvidia_pytriton.libs"
         return cls(root / "bin" / "tritonserver", libraries, root / "caches", files)
