@@ -14,17 +14,17 @@ from completelook_build.errors import ExportError
 from completelook_build.export import export_model
 from completelook_build.model_folder import TrainedModel
 from completelook_build.showroom import CATEGORIES
-from completelook_build.triton_config import MAX_BATCH_SIZE, repository_configs
+from completelook_build.triton_config import BATCHING, repository_configs
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 SHIPPED = Path(__file__).parent.parent / "model_repository"
 
 
-def parsed(categories):
+def parsed(categories, precision="fp32"):
     return {
         name: text_format.Parse(text, ModelConfig())
-        for name, text in repository_configs(categories).items()
+        for name, text in repository_configs(categories, precision=precision).items()
     }
 
 
@@ -39,24 +39,28 @@ def test_any_category_name_survives_the_configuration(name):
     assert json.loads(config.parameters["categories"].string_value) == [name, "other"]
 
 
-def test_the_configurations_hold_the_contract():
-    configs = parsed(["a"])
+@pytest.mark.parametrize("precision", BATCHING)
+def test_the_configurations_hold_the_contract(precision):
+    configs = parsed(["a"], precision)
     for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES):
         config = configs[model.name]
         assert [t.name for t in config.input] == [t.name for t in model.inputs]
         assert [(t.name, tuple(t.dims)) for t in config.output] == [
             (t.name, t.shape) for t in model.outputs
         ]
-        assert config.max_batch_size == MAX_BATCH_SIZE
+        assert config.max_batch_size == BATCHING[precision].max_batch_size
 
 
-def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch():
-    configs = parsed(["a"])
+@pytest.mark.parametrize("precision", BATCHING)
+def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch(precision):
+    configs = parsed(["a"], precision)
+    backbone = configs["backbone"]
+    under_way = backbone.max_batch_size * backbone.instance_group[0].count
     assert configs["backbone"].dynamic_batching.max_queue_delay_microseconds > 0
     for head in ("scene_head", "product_head"):
         batching = configs[head].dynamic_batching
         assert batching.max_queue_delay_microseconds == 0
-        assert batching.default_queue_policy.max_queue_size >= MAX_BATCH_SIZE
+        assert batching.default_queue_policy.max_queue_size >= under_way
 
 
 def test_a_swapped_backbone_changes_the_model_id(untrained, exported, tmp_path):

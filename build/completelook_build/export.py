@@ -66,7 +66,12 @@ def export_model(
         parity = check_parity(modules, written)
         _write_configs(
             repository,
-            repository_configs(model.config.categories, calibration, response_cache=response_cache),
+            repository_configs(
+                model.config.categories,
+                calibration,
+                precision=precision,
+                response_cache=response_cache,
+            ),
         )
         _write_golden(repository, modules, backbone.id ^ model.heads_id)
         for partial in written.values():

@@ -10,6 +10,7 @@ import torch
 from completelook._contract import EMBEDDING_SIZE, FEATURE_MAP_CHANNELS, POOLED_SIZE
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 # The paper's model, and what is left of it without one of its parts.
 Form = Literal["full", "global_only", "local_only", "uniform_attention", "no_category"]
@@ -206,13 +207,32 @@ def distances(query: Tensor, products: Tensor) -> Tensor:
 
 
 class SceneHead(nn.Module):
-    """What Triton serves as `scene_head`: every category's context at once."""
+    """What Triton serves as `scene_head`: every category's context at once.
 
+    CompatibilityHeads.embed_regions with less to compute: standardising and batch norm are folded
+    into the first Linear of g_local and of g_attention, and these two are one.
+    """
+
+    categories: Tensor
     heads_id: Tensor
 
     def __init__(self, heads: CompatibilityHeads, heads_id: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.embed_pooled = nn.Sequential(heads.standardise_pooled, heads.g_global)
+        folded = [
+            _fold(heads.standardise_regions, embedding)
+            for embedding in (heads.g_local, heads.g_attention)
+        ]
+        self.hidden_size = folded[0].out_features
+        self.hidden = nn.Linear(FEATURE_MAP_CHANNELS, 2 * self.hidden_size)
+        self.hidden.weight.data = torch.cat([linear.weight for linear in folded])
+        self.hidden.bias.data = torch.cat([linear.bias for linear in folded])
+        self.local = heads.g_local.layers[-1]
+        self.keys = heads.g_attention.layers[-1]
+        categories = functional.normalize(heads.category_embedding, dim=1)  # [C, D]
+        # Of -scale ||t - e||^2 = 2 scale t.e - 2 scale, the softmax does not see the constant.
+        logits = 2.0 * heads.attention_log_scale.exp() * categories.expand(heads.category_count, -1)
+        self.register_buffer("categories", logits.detach().t().contiguous())  # [D, C]
         self.register_buffer("heads_id", torch.tensor([heads_id], dtype=torch.int64))
 
     def forward(
@@ -222,13 +242,30 @@ class SceneHead(nn.Module):
         BACKBONE_ID__2: Tensor,  # noqa: N803
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Map [B, 1024, 14, 14], pooled [B, 2048] -> f_s, contexts, id, attention, regions."""
-        regions = FEATURE_MAP__0.flatten(2).transpose(1, 2)  # [B, R, 1024]
-        scene_embedding = self.heads.embed_pooled(POOLED__1)  # [B, D]
-        attention, local = self.heads.embed_regions(regions)  # [B, C, R], [B, R, D]
+        batch, _, height, width = FEATURE_MAP__0.shape
+        regions = FEATURE_MAP__0.flatten(2).transpose(1, 2).flatten(0, 1)  # [B * R, 1024]
+        hidden = torch.relu(self.hidden(regions))  # [B * R, 2 * hidden]
+        local = functional.normalize(self.local(hidden[:, : self.hidden_size]), dim=1)
+        keys = functional.normalize(self.keys(hidden[:, self.hidden_size :]), dim=1)  # [B * R, D]
+        logits = torch.matmul(keys, self.categories).unflatten(0, [batch, height * width])
+        attention = torch.softmax(logits.transpose(1, 2), dim=2)  # [B, C, R], over regions
+        local = local.unflatten(0, [batch, height * width])  # [B, R, D]
         contexts = torch.matmul(attention, local)  # [B, C, D]
-        grid = attention.unflatten(2, [FEATURE_MAP__0.shape[2], FEATURE_MAP__0.shape[3]])
+        scene_embedding = self.embed_pooled(POOLED__1)  # [B, D]
+        grid = attention.unflatten(2, [height, width])  # [B, C, 14, 14]
         model_id = torch.bitwise_xor(BACKBONE_ID__2, self.heads_id)  # [B, 1]
         return scene_embedding, contexts, model_id, grid, local
+
+
+def _fold(standardise: Standardise, embedding: StyleEmbedding) -> nn.Linear:
+    """Standardising, the first Linear and its batch norm, as they are once trained, in one."""
+    linear, norm = embedding.layers[0], embedding.layers[1]
+    assert isinstance(linear, nn.Linear)
+    assert isinstance(norm, nn.BatchNorm1d)
+    fused = fuse_linear_bn_eval(linear, norm)
+    fused.weight.data /= standardise.deviation
+    fused.bias.data -= torch.mv(fused.weight.data, standardise.mean)
+    return fused
 
 
 class ProductHead(nn.Module):

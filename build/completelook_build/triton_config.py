@@ -6,6 +6,7 @@ committed with the showroom's category table and no calibration; an export write
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from completelook._calibration import Calibration
 from completelook._contract import (
@@ -21,7 +22,22 @@ from completelook._contract import (
     Tensor,
 )
 
-MAX_BATCH_SIZE = 32
+
+@dataclass(frozen=True)
+class Batching:
+    """How many images a call of the backbone takes at most, and how many calls run at a time."""
+
+    max_batch_size: int
+    instances: int
+
+
+# BF16 is for CPUs, whose throughput hardly grows beyond a batch of 2: a large one would only make
+# requests wait for each other. While one of two calls waits for its data, the other computes.
+BATCHING: Mapping[str, Batching] = {
+    "fp32": Batching(max_batch_size=32, instances=1),
+    "bf16": Batching(max_batch_size=4, instances=2),
+    "fp16": Batching(max_batch_size=32, instances=1),
+}
 
 _GENERATED = (
     "# Written by `completelook-build export`; change build/completelook_build/triton_config.py.\n"
@@ -33,7 +49,7 @@ dynamic_batching {
   max_queue_delay_microseconds: 2000
   # Overload is refused here, before any work is spent on it.
   default_queue_policy {
-    max_queue_size: 32
+    max_queue_size: 64
     timeout_action: REJECT
     default_timeout_microseconds: 5000000
   }
@@ -62,6 +78,7 @@ def repository_configs(
     categories: Sequence[str],
     calibration: Calibration | None = None,
     *,
+    precision: str = "fp32",
     response_cache: bool = False,
 ) -> Mapping[str, str]:
     """The text of each model's config.pbtxt, by the model's name.
@@ -76,31 +93,32 @@ def repository_configs(
     - An answer survives the reload of a model and comes with the old MODEL_ID. Roll out new weights
       by restarting the server.
     """
+    batching, size = BATCHING[precision], BATCHING[precision].max_batch_size
     parameters = _parameters(categories, calibration)
     scene_parameters = parameters + _RESPONSE_CACHE if response_cache else parameters
     return {
-        BACKBONE.name: _torchscript(BACKBONE, _BACKBONE_BATCHING),
-        SCENE_HEAD.name: _torchscript(SCENE_HEAD, _HEAD_BATCHING),
-        PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, _HEAD_BATCHING),
-        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, scene_parameters),
-        EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, parameters),
-        EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, parameters),
+        BACKBONE.name: _torchscript(BACKBONE, size, _BACKBONE_BATCHING, batching.instances),
+        SCENE_HEAD.name: _torchscript(SCENE_HEAD, size, _HEAD_BATCHING),
+        PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, size, _HEAD_BATCHING),
+        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, size, scene_parameters),
+        EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, size, parameters),
+        EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, size, parameters),
     }
 
 
-def _torchscript(model: Model, batching: str) -> str:
+def _torchscript(model: Model, max_batch_size: int, batching: str, instances: int = 1) -> str:
     return (
         f"{_GENERATED}"
         f'name: "{model.name}"\n'
         'backend: "pytorch"\n'
-        f"max_batch_size: {MAX_BATCH_SIZE}\n\n"
+        f"max_batch_size: {max_batch_size}\n\n"
         f"{_tensors('input', model.inputs)}\n"
         f"{_tensors('output', model.outputs)}\n"
         "# The GPU where there is one, else the CPU.\n"
-        "instance_group [ { count: 1 kind: KIND_AUTO } ]\n\n"
+        f"instance_group [ {{ count: {instances} kind: KIND_AUTO }} ]\n\n"
         f"{batching}\n"
         'parameters { key: "INFERENCE_MODE" value { string_value: "true" } }\n\n'
-        f"{_warmup(model, 1)}{_warmup(model, MAX_BATCH_SIZE)}"
+        f"{_warmup(model, 1)}{_warmup(model, max_batch_size)}"
     )
 
 
@@ -148,12 +166,12 @@ def _parameter(key: str, value: str) -> str:
     return f'parameters {{ key: "{key}" value {{ string_value: {_quoted(value)} }} }}\n'
 
 
-def _ensemble(model: Model, head: Model, parameters: str) -> str:
+def _ensemble(model: Model, head: Model, max_batch_size: int, parameters: str) -> str:
     return (
         f"{_GENERATED}"
         f'name: "{model.name}"\n'
         'platform: "ensemble"\n'
-        f"max_batch_size: {MAX_BATCH_SIZE}\n\n"
+        f"max_batch_size: {max_batch_size}\n\n"
         f"{_tensors('input', model.inputs)}\n"
         f"{_tensors('output', model.outputs)}\n"
         f"{parameters}"

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +26,7 @@ _ANSWER_S = 60.0
 _MOST_IN_FLIGHT = 64
 
 Image = NDArray[np.uint8]  # [224, 224, 3]
+AsRequest = Callable[[Image], dict[str, Any]]
 
 
 def as_json(image: Image) -> dict[str, Any]:
@@ -42,23 +43,27 @@ class AppServer:
     """A running app, and `ask`, which sends it a picture; thread-safe."""
 
     def __init__(
-        self, module: str, repository: Path, as_request: Callable[[Image], dict[str, Any]]
+        self,
+        module: str,
+        repository: Path,
+        as_request: AsRequest,
+        environment: Mapping[str, str],
     ) -> None:
         self._module, self._repository, self._as_request = module, repository, as_request
+        self._environment = environment
         self._port = claim_ports(_HOST, {"port": 0})["port"]
         self._pool = urllib3.HTTPConnectionPool(
             _HOST, self._port, maxsize=_MOST_IN_FLIGHT, timeout=_ANSWER_S, retries=False
         )
 
     def __enter__(self) -> Self:
-        # The launcher sees to it that the app does not outlive this process; OpenMP's threads wait
-        # as those of the embedded server do.
+        # The launcher sees to it that the app does not outlive this process.
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-I", str(server_process._LAUNCHER), str(os.getpid())),
                 *(sys.executable, "-m", self._module, str(self._repository), str(self._port)),
             ],
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            env={**self._environment, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

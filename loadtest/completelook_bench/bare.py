@@ -10,6 +10,7 @@ import onnxruntime
 import openvino
 import torch
 from completelook._contract import IMAGE_SIZE
+from completelook.server.pytorch_backend.convolutions import pack_convolutions
 from completelook_build.backbone import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from completelook_build.model_folder import TrainedModel
 from numpy.typing import NDArray
@@ -43,14 +44,15 @@ def bare_contenders(
 
 def cpu_runners(model: TrainedModel) -> dict[str, Runner]:
     """The backbone on the CPU, in every runtime."""
-    fp32 = model.backbone()
+    fp32, bf16 = model.backbone().eval(), torch.jit.script(model.backbone("bf16").eval())
     with tempfile.TemporaryDirectory() as folder:
         onnx = _to_onnx(fp32, Path(folder) / "backbone.onnx")
         session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     return {
         names.EAGER: torch_runner(EagerResNet(model.resnet).eval()),
         names.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(fp32)),
-        names.TORCHSCRIPT_BF16: torch_runner(torch.jit.script(model.backbone("bf16"))),
+        names.TORCHSCRIPT_BF16: torch_runner(bf16),
+        names.PACKED_BF16: packed_runner(bf16),
         names.ONNX_RUNTIME: lambda images: session.run(None, {"IMAGE__0": images}),
         names.OPENVINO_FP32: openvino_runner(fp32, "f32"),
         names.OPENVINO_BF16: openvino_runner(fp32, "bf16"),
@@ -97,6 +99,18 @@ def torch_runner(module: nn.Module, device: str = "cpu") -> Runner:
             if device != "cpu":
                 torch.cuda.synchronize()
             return answer
+
+    return run
+
+
+def packed_runner(module: torch.jit.ScriptModule) -> Runner:
+    """A module as the embedded server runs it on a CPU."""
+    with torch.inference_mode():
+        packed = pack_convolutions(module, [torch.zeros(1, IMAGE_SIZE, IMAGE_SIZE, 3).byte()])
+
+    def run(images: Images) -> object:
+        with torch.inference_mode():
+            return (packed or module)(torch.from_numpy(images))
 
     return run
 

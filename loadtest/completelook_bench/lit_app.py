@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from completelook_bench.scene_model import Answer, SceneModel, picture
 
-# As many as Triton may put together, and long enough for users who were answered together to be
+# Room for the users of a busy run, and long enough for those who were answered together to be
 # back: with 0 it would take what is there, which is one.
 _MAX_BATCH_SIZE = 32
 _BATCH_TIMEOUT_S = 0.01

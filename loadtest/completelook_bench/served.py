@@ -1,6 +1,6 @@
 """The models behind servers: our Triton repository, LitServe and FastAPI, asked by many at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
@@ -12,9 +12,10 @@ from completelook import CompleteLook
 from completelook._errors import ServerError
 from completelook._indexing import index
 from completelook.server import EmbeddedServer
+from completelook.server._installation import TUNING
 
 from completelook_bench import names
-from completelook_bench.app_server import AppServer, Image, as_bytes, as_json
+from completelook_bench.app_server import AppServer, AsRequest, Image, as_bytes, as_json
 from completelook_bench.measurement import Contenders
 from completelook_bench.sample import Sample, closed_loop
 from completelook_bench.scene_model import contexts_of
@@ -50,9 +51,13 @@ def start_servers(
     address = stack.enter_context(triton).grpc_address
     look = stack.enter_context(CompleteLook(address, timeout_s=60))
     asks: dict[str, Ask] = {names.SERVED: look.embed_scene}
-    apps = {names.LITSERVE: ("lit_app", as_json), names.FASTAPI: ("fastapi_app", as_bytes)}
-    for name, (module, as_request) in apps.items():
-        app = AppServer(f"completelook_bench.{module}", repository, as_request)
+    apps: dict[str, tuple[str, AsRequest, Mapping[str, str]]] = {
+        names.LITSERVE: ("lit_app", as_json, {}),
+        names.LITSERVE_TUNED: ("lit_app", as_json, TUNING),
+        names.FASTAPI: ("fastapi_app", as_bytes, {}),
+    }
+    for name, (module, as_request, environment) in apps.items():
+        app = AppServer(f"completelook_bench.{module}", repository, as_request, environment)
         asks[name] = stack.enter_context(app).ask
         _check_same(look, asks[name], name, images[0])
     return look, asks

@@ -46,12 +46,14 @@ def pack_convolutions(
 
 
 def _fits(module: torch.jit.ScriptModule) -> bool:
-    """Whether there are convolutions, of a type and for a use that oneDNN has fast code for."""
+    """Whether there are convolutions, of a type that oneDNN has fast code for on this machine."""
+    if module.training or not torch.backends.mkldnn.is_available():
+        return False
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.dim() == 4}
     supported = {torch.float32}
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         supported.add(torch.bfloat16)
-    return not module.training and bool(kinds) and kinds <= supported
+    return bool(kinds) and kinds <= supported
 
 
 def _rewrites() -> Mapping[str, str]:
@@ -108,7 +110,7 @@ class _Sizes(TorchDispatchMode):
     """Notes the size of every convolution's input, in the order in which they run."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: list[list[int]] = []
 
     def __torch_dispatch__(
@@ -128,8 +130,11 @@ def _input_sizes(graph: torch.Graph, example: Sequence[Tensor]) -> list[list[int
 
 def _pack(graph: torch.Graph, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
     """Make the weights further inputs of the graph, and give their packed values."""
+    nodes = graph.findAllNodes(_CONVOLUTION)  # type: ignore[attr-defined]
+    if len(nodes) != len(sizes):
+        raise RuntimeError(f"{len(nodes)} convolutions, of which {len(sizes)} runs were seen")
     weights = []
-    for node, size in zip(graph.findAllNodes(_CONVOLUTION), sizes, strict=True):
+    for node, size in zip(nodes, sizes, strict=True):
         arguments = list(node.inputs())
         position = 2 if len(arguments) == _ADDING_ARGUMENTS else 1
         weight, _, *settings = (each.toIValue() for each in arguments[position : position + 6])

@@ -1,0 +1,161 @@
+"""What the stand-in makes of convolutions on a CPU answers as the module that was saved."""
+
+import pytest
+import torch
+from completelook.server.pytorch_backend.convolutions import pack_convolutions
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+BF16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU is slow in BF16"
+)
+
+
+class Network(nn.Module):
+    """Every way a ResNet uses a convolution, and one whose result is needed before the ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 7, stride=2, padding=3)
+        self.grouped = nn.Conv2d(16, 16, 3, padding=1, groups=4, bias=False)
+        self.shortcut = nn.Conv2d(16, 32, 1, stride=2)
+        self.residual = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.plain = nn.Conv2d(32, 8, 1)
+        self.shared = nn.Conv2d(32, 8, 3, dilation=2, padding=2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        stem = torch.relu_(self.stem(images))
+        grouped = torch.relu(self.grouped(stem))
+        block = torch.relu(self.residual(grouped) + self.shortcut(stem))
+        shared = self.shared(block)
+        return self.plain(block), torch.relu(shared) - shared
+
+
+class Repeated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        for _ in range(int(images.shape[0]) + 1):
+            images = self.conv(images)
+        return images
+
+
+class Broadcast(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.relu(self.conv(images) + images.mean(dim=[2, 3], keepdim=True))
+
+
+class Counting(nn.Module):
+    """Changes whenever it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return self.conv(images) + self.calls
+
+
+class Operators(TorchDispatchMode):
+    """The names of all operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operator, _types, args=(), kwargs=None):
+        self.names.append(operator.name())
+        return operator(*args, **(kwargs or {}))
+
+
+def scripted(module: nn.Module, kind: torch.dtype = torch.float32) -> torch.jit.ScriptModule:
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    module = module.to(kind, memory_format=torch.channels_last)
+    return torch.jit.script(module.eval())
+
+
+def pictures(batch: int, side: int = 32, kind: torch.dtype = torch.float32) -> Tensor:
+    random = torch.Generator().manual_seed(batch)
+    images = torch.randn(batch, 3, side, side, generator=random)
+    return images.to(kind, memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("batch", "side"), [(1, 32), (5, 32), (2, 48)])
+def test_a_packed_network_answers_as_it_stands(batch, side):
+    module = scripted(Network())
+    packed = pack_convolutions(module, [pictures(1)])
+    for answer, expected in zip(
+        packed(pictures(batch, side)), module(pictures(batch, side)), strict=True
+    ):
+        torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
+
+
+@BF16
+@torch.inference_mode()
+def test_a_packed_network_in_bf16_is_as_near_to_fp32_as_it_stands():
+    exact = scripted(Network())(pictures(4))
+    module = scripted(Network(), torch.bfloat16)
+    packed = pack_convolutions(module, [pictures(1, kind=torch.bfloat16)])
+    for answer, plain, wanted in zip(
+        packed(pictures(4, kind=torch.bfloat16)),
+        module(pictures(4, kind=torch.bfloat16)),
+        exact,
+        strict=True,
+    ):
+        assert answer.dtype == torch.bfloat16
+        assert (answer - wanted).abs().max() <= 1.5 * (plain - wanted).abs().max()
+
+
+@torch.inference_mode()
+def test_no_convolution_is_left_as_it_was_and_what_can_be_fused_is():
+    packed = pack_convolutions(scripted(Network()), [pictures(1)])
+    with Operators() as ran:
+        packed(pictures(3))
+    counts = {name: ran.names.count(name) for name in ran.names}
+    assert sum(count for name, count in counts.items() if "_convolution_pointwise" in name) == 6
+    assert not [name for name in counts if name in ("aten::convolution", "aten::add.Tensor")]
+    # The one whose result is needed before it.
+    assert sum(count for name, count in counts.items() if "relu" in name) == 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(nn.Sequential(nn.Linear(3, 3)), id="no convolution"),
+        pytest.param(Counting(), id="changes while it runs"),
+        pytest.param(nn.Conv2d(3, 3, 3).double(), id="a type without fast code"),
+    ],
+)
+def test_what_cannot_be_packed_is_left_alone(module):
+    kind = next(module.parameters()).dtype
+    assert pack_convolutions(torch.jit.script(module.eval()), [pictures(1, kind=kind)]) is None
+
+
+def test_a_module_saved_for_training_is_left_alone():
+    assert pack_convolutions(torch.jit.script(Network().train()), [pictures(1)]) is None
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_addition_of_another_shape_is_answered_as_it_stands(batch):
+    module = scripted(Broadcast())
+    packed = pack_convolutions(module, [pictures(1)])
+    torch.testing.assert_close(packed(pictures(batch)), module(pictures(batch)))
+
+
+@torch.inference_mode()
+def test_a_convolution_in_a_loop_is_refused():
+    with pytest.raises(RuntimeError, match="1 convolutions, of which 2 runs"):
+        pack_convolutions(scripted(Repeated()), [pictures(1)])
