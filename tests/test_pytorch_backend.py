@@ -55,6 +55,22 @@ class Columns(nn.Module):
         return x.transpose(1, 2)
 
 
+class Convolved(nn.Module):
+    """A convolution that runs as many times as it is told, and the mean over the picture."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        nn.init.constant_(self.conv.weight, 0.02)
+        nn.init.constant_(self.conv.bias, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.times + int(x.shape[0] < 1)):
+            x = torch.relu(self.conv(x))
+        return x.mean(dim=[2, 3])
+
+
 class Listed(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x]
@@ -116,6 +132,13 @@ def write_good_models(root: Path) -> None:
         Columns(),
         tensors("input", ("x", "FP32", [2, 3])) + tensors("output", ("y", "FP32", [3, 2])),
     )
+    for times in (1, 2):
+        write_torch_model(
+            root,
+            f"convolved_{times}",
+            Convolved(times).eval(),
+            tensors("input", ("x", "FP32", [3, 8, 8])) + tensors("output", ("y", "FP32", [3])),
+        )
     write_torch_model(root, "whole", Whole(), one_in_one_out(size=2), max_batch_size=0)
     modes = tensors("input", ("x", "INT64", [1])) + tensors(
         "output", ("INFERENCE", "INT64", [1]), ("TRAINING", "INT64", [1])
@@ -210,6 +233,15 @@ def test_output_in_another_memory_order_comes_back_right(client: InferenceServer
     items = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     result = infer(client, "columns", {"x": items})
     assert result.as_numpy("y").tolist() == items.transpose(0, 2, 1).tolist()
+
+
+@pytest.mark.parametrize("times", [pytest.param(1, id="packed"), pytest.param(2, id="as saved")])
+def test_convolutions_answer_as_the_module_does(client: InferenceServerClient, times: int) -> None:
+    items = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
+    with torch.inference_mode():
+        expected = Convolved(times).eval()(torch.from_numpy(items)).numpy()
+    answer = infer(client, f"convolved_{times}", {"x": items}).as_numpy("y")
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
 
 
 def test_model_without_batching_gets_its_input_as_it_is(client: InferenceServerClient) -> None:

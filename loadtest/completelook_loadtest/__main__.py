@@ -17,6 +17,7 @@ from completelook_build.files import write_text
 from completelook_loadtest.chart import draw_run
 from completelook_loadtest.exchange import TIMEOUT_S
 from completelook_loadtest.paths import CATALOG, LOCUSTFILE, PICTURES, REPORTS
+from completelook_loadtest.perf_analyzer import Figures, measure
 from completelook_loadtest.ramp import Plan, Run, parse_rates
 from completelook_loadtest.summary import as_csv, as_markdown
 from completelook_loadtest.verdict import judge
@@ -56,7 +57,8 @@ def main(
             embedded = EmbeddedServer(model_repository, grpc_port=0, http_port=0, metrics_port=0)
             server = stack.enter_context(embedded).grpc_address
         run = run_locust(plan, server, catalog, pictures, reports)
-    if not report(run, min_rate, reports):
+        figures = measure(server, reports)
+    if not report(run, figures, min_rate, reports):
         raise typer.Exit(1)
 
 
@@ -90,10 +92,10 @@ def run_locust(plan: Plan, server: str, catalog: Path, pictures: Path, reports: 
     return Run.from_json(result.read_text(encoding="utf-8"))
 
 
-def report(run: Run, min_rate: float | None, reports: Path) -> bool:
+def report(run: Run, figures: Figures, min_rate: float | None, reports: Path) -> bool:
     """Write the reports, print the objectives; whether all of them hold."""
     verdicts = judge(run, min_rate)
-    write_text(reports / "summary.md", as_markdown(run, verdicts))
+    write_text(reports / "summary.md", as_markdown(run, verdicts, figures))
     write_text(reports / "stages.csv", as_csv(run))
     draw_run(run, reports / "ramp.png")
     for verdict in verdicts:

@@ -21,7 +21,7 @@ from completelook_loadtest.stage import Stage, stage_from_json, summarize
 
 # Shares of what the server answers with many requests in flight.
 _SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
-_IN_FLIGHT = 16
+IN_FLIGHT = 16
 OVERLOAD = 2.0
 # The overload lasts as long as two stages: a queue has to fill first.
 _OVERLOAD_STAGES = 2
@@ -114,13 +114,13 @@ def run_ramp(plan: Plan, ask: Ask, read_counters: Callable[[], Counters]) -> Run
 def _capacity(ask: Ask, duration_s: float) -> float:
     outcomes: list[Outcome] = []
     started_s = time.perf_counter()
-    keep_in_flight(_IN_FLIGHT, duration_s, lambda: outcomes.append(ask(label="in flight")))
+    keep_in_flight(IN_FLIGHT, duration_s, lambda: outcomes.append(ask(label="in flight")))
     failures = [each.failure for each in outcomes if each.failure]
     answered = len(outcomes) - len(failures)
     if not answered:
-        raise ServerError(f"the server answers nothing with {_IN_FLIGHT} in flight: {failures[0]}")
+        raise ServerError(f"the server answers nothing with {IN_FLIGHT} in flight: {failures[0]}")
     capacity = answered / (time.perf_counter() - started_s)
-    say(f"{_IN_FLIGHT} in flight: {capacity:.1f} answered/s")
+    say(f"{IN_FLIGHT} in flight: {capacity:.1f} answered/s")
     return capacity
 
 

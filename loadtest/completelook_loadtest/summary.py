@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from io import StringIO
 
 from completelook_loadtest.exchange import MIX
-from completelook_loadtest.ramp import Run
+from completelook_loadtest.perf_analyzer import WINDOW_S, WINDOWS, Figures
+from completelook_loadtest.ramp import IN_FLIGHT, Run
 from completelook_loadtest.stage import Latency, Stage
 from completelook_loadtest.verdict import Verdict
 
@@ -23,8 +24,8 @@ def as_csv(run: Run) -> str:
     return text.getvalue()
 
 
-def as_markdown(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """Objectives, stages, failures, where time goes, and the batches of the server."""
+def as_markdown(run: Run, verdicts: Sequence[Verdict], figures: Figures) -> str:
+    """Objectives, stages, failures, where time goes, server's batches, perf_analyzer's figures."""
     mix = ", ".join(f"{share} {kind}" for kind, share in MIX.items())
     lines = [
         f"Of ten requests: {mix}. Arrivals wait for no answer, pictures are decoded before, and "
@@ -38,6 +39,7 @@ def as_markdown(run: Run, verdicts: Sequence[Verdict]) -> str:
         *_places(run),
         "",
         *_models(run),
+        *_closed_loops(run, figures),
     ]
     return "\n".join(lines) + "\n"
 
@@ -93,7 +95,31 @@ def _models(run: Run) -> list[str]:
         if times.mean_batch is not None
     ]
     columns = ("stage", "model", "requests", "mean batch", "executions by batch size")
-    return _table(columns, rows) if rows else []
+    return [*_table(columns, rows), ""] if rows else []
+
+
+def _closed_loops(run: Run, figures: Figures) -> list[str]:
+    """What perf_analyzer measured, and why that is not everything where it is not."""
+    missing = [figures.missing] if figures.missing else []
+    if not figures.loops:
+        return missing
+    columns = ("in flight", "answered/s", "p50 s", "p95 s")
+    rows = [
+        [str(each.concurrency), f"{each.throughput:.2f}", f"{each.p50_s:.3f}", f"{each.p95_s:.3f}"]
+        for each in figures.loops
+    ]
+    lines = [*_about_closed_loops(run), "", *_table(columns, rows)]
+    return [*lines, "", *missing] if missing else lines
+
+
+def _about_closed_loops(run: Run) -> list[str]:
+    about = (
+        "NVIDIA's perf_analyzer on embed_scene alone: one random picture over and over, so many "
+        f"in flight for {WINDOWS} windows of {WINDOW_S:g} s, latency from when a request was sent."
+    )
+    if run.capacity is None:
+        return [about]
+    return [about, f"Our mix with {IN_FLIGHT} in flight: {run.capacity:.2f} answered/s."]
 
 
 def _histogram(batches: dict[int, int]) -> str:
