@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from completelook._contract import ENSEMBLES, TORCHSCRIPT_MODELS
@@ -84,6 +85,16 @@ def test_a_failed_parity_check_replaces_nothing(untrained, exported, tmp_path, m
     with pytest.raises(ExportError, match="nothing was exported"):
         export_model(untrained, tmp_path / "repository")
     assert (tmp_path / "repository/backbone/1/model.pt").stat().st_mtime_ns == before
+
+
+def test_a_reduced_precision_may_be_rounded_otherwise_where_it_is_served(
+    untrained, exported, tmp_path
+):
+    export_model(untrained, tmp_path, precision="bf16")
+    reduced, full = GoldenRecord.read(tmp_path), GoldenRecord.read(exported)
+    assert reduced.tolerance == 1e-2 > full.tolerance
+    difference = np.subtract(reduced.scene_embedding, full.scene_embedding)
+    assert 0 < np.abs(difference).max() < reduced.tolerance
 
 
 def test_every_version_folder_is_kept_by_git(exported):

@@ -197,7 +197,7 @@ def _consistency(answers: _Answers, tolerance: float) -> str:
     }
     largest = {what: float(difference.max()) for what, difference in differences.items()}
     for what, difference in largest.items():
-        _require_close(what, difference, tolerance)
+        _require_close(f"the {what}", difference, tolerance)
     return f"unit lengths, attention and contexts agree within {max(largest.values()):.1e}"
 
 
@@ -235,6 +235,6 @@ def _require_close(what: str, difference: float, tolerance: float) -> None:
     # Written so that NaN fails.
     if not difference <= tolerance:
         raise ContractError(
-            f"difference of the {what} is {difference:.1e}, expected at most {tolerance:.0e}: "
+            f"difference of {what} is {difference:.1e}, expected at most {tolerance:.0e}: "
             "export the model again with `completelook-build export` and restart the server"
         )

@@ -48,11 +48,11 @@ def main(
     export_model(model, repository, precision="fp16" if on_gpu else "bf16")
     with ExitStack() as stack:
         contenders = _bare(model, images, duration_s, on_gpu)
-        look, asks = start_servers(stack, repository, images)
+        look, servers = start_servers(stack, repository, images)
         out = _WORK / "catalog.arrow"
         contenders = {
             **contenders,
-            **served_contenders(asks, images, duration_s),
+            **served_contenders(servers, images, duration_s),
             **product_contenders(look, images, _PRODUCTS, out, duration_s),
         }
         measured = measure(contenders, rounds)

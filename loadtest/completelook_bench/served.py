@@ -1,7 +1,8 @@
 """The models behind servers: our Triton repository, LitServe and FastAPI, asked by many at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -28,6 +29,14 @@ _SAME = 0.02
 Ask = Callable[[Image], object]
 
 
+@dataclass(frozen=True)
+class Server:
+    """What asks a server for a scene, and the blocks in which it runs if it does not always."""
+
+    ask: Ask
+    running: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
 class Turns:
     """Asks with one picture after the other, whichever user's turn it is."""
 
@@ -42,15 +51,15 @@ class Turns:
 
 def start_servers(
     stack: ExitStack, repository: Path, images: Sequence[Image]
-) -> tuple[CompleteLook, dict[str, Ask]]:
-    """Start Triton and both apps; a client of the one, and what asks each of them for a scene.
+) -> tuple[CompleteLook, dict[str, Server]]:
+    """Start Triton and the apps; a client of the one, and all of them by name.
 
     Raises ServerError where one does not start, or answers something else than Triton.
     """
     triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
     address = stack.enter_context(triton).grpc_address
     look = stack.enter_context(CompleteLook(address, timeout_s=60))
-    asks: dict[str, Ask] = {names.SERVED: look.embed_scene}
+    servers = {names.SERVED: Server(look.embed_scene)}
     apps: dict[str, tuple[str, AsRequest, Mapping[str, str]]] = {
         names.LITSERVE: ("lit_app", as_json, {}),
         names.LITSERVE_TUNED: ("lit_app", as_json, TUNING),
@@ -58,9 +67,10 @@ def start_servers(
     }
     for name, (module, as_request, environment) in apps.items():
         app = AppServer(f"completelook_bench.{module}", repository, as_request, environment)
-        asks[name] = stack.enter_context(app).ask
-        _check_same(look, asks[name], name, images[0])
-    return look, asks
+        servers[name] = Server(stack.enter_context(app).ask, app.running)
+        with app.running():
+            _check_same(look, app.ask, name, images[0])
+    return look, servers
 
 
 def _check_same(look: CompleteLook, ask: Ask, name: str, image: Image) -> None:
@@ -72,16 +82,21 @@ def _check_same(look: CompleteLook, ask: Ask, name: str, image: Image) -> None:
 
 
 def served_contenders(
-    asks: dict[str, Ask], images: Sequence[Image], duration_s: float
+    servers: dict[str, Server], images: Sequence[Image], duration_s: float
 ) -> Contenders:
     """Every server with every number of requests in flight."""
     return {
         names.in_flight(name, in_flight): partial(
-            closed_loop, Turns(ask, images), in_flight, duration_s
+            _measure, server, Turns(server.ask, images), in_flight, duration_s
         )
-        for name, ask in asks.items()
+        for name, server in servers.items()
         for in_flight in IN_FLIGHT
     }
+
+
+def _measure(server: Server, ask: Turns, in_flight: int, duration_s: float) -> Sample:
+    with server.running():
+        return closed_loop(ask, in_flight, duration_s)
 
 
 def product_contenders(
