@@ -6,11 +6,15 @@ from threading import Lock
 
 import numpy as np
 import pytest
+from completelook import CompleteLook
 from completelook._errors import ServerError
+from completelook.server import EmbeddedServer
 from completelook_bench import names
+from completelook_bench.app_server import AppServer, as_bytes
 from completelook_bench.measurement import Figure, measure, ratio
 from completelook_bench.page import Benchmark, write_page
 from completelook_bench.sample import Sample, closed_loop, repeat
+from completelook_bench.scene_model import contexts_of
 from completelook_bench.targets import judge
 
 _MACHINE = {"GPU": "none", "CPU": "2 cores of a Fast CPU", "memory": "4 GiB"}
@@ -138,3 +142,25 @@ def test_the_app_and_its_client_agree_on_a_picture() -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)
 
     assert (picture(as_bytes(image)["body"]) == image).all()
+
+
+def _state(process: int) -> str:
+    """What the kernel says that a process does: T where it stands still."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_an_app_answers_as_triton_does_and_stands_still_while_others_are_measured(
+    exported: Path, server: EmbeddedServer
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    with AppServer("completelook_bench.fastapi_app", exported, as_bytes, {}) as app:
+        assert _state(app._process.pid) == "T"
+        with app.running():
+            answer = app.ask(image)
+        assert _state(app._process.pid) == "T"
+        process = app._process
+
+    assert process.poll() is not None
+    with CompleteLook(server.grpc_address) as look:
+        expected = look.embed_scene(image).contexts
+    np.testing.assert_allclose(contexts_of(answer), expected, atol=1e-4)
