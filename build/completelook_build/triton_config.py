@@ -25,36 +25,40 @@ from completelook._contract import (
 
 @dataclass(frozen=True)
 class Batching:
-    """How many images a call of the backbone takes at most, and how many calls run at a time."""
+    """How many images a call of the backbone takes, how many calls run, how many requests wait."""
 
     max_batch_size: int
     instances: int
+    queue_size: int
 
 
 # BF16 is for CPUs, whose throughput hardly grows beyond a batch of 2: a large one would only make
 # requests wait for each other. While one of two calls waits for its data, the other computes.
 BATCHING: Mapping[str, Batching] = {
-    "fp32": Batching(max_batch_size=32, instances=1),
-    "bf16": Batching(max_batch_size=4, instances=2),
-    "fp16": Batching(max_batch_size=32, instances=1),
+    "fp32": Batching(max_batch_size=32, instances=1, queue_size=32),
+    "bf16": Batching(max_batch_size=4, instances=2, queue_size=64),
+    "fp16": Batching(max_batch_size=32, instances=1, queue_size=64),
 }
 
 _GENERATED = (
     "# Written by `completelook-build export`; change build/completelook_build/triton_config.py.\n"
 )
 
-_BACKBONE_BATCHING = """\
-dynamic_batching {
+
+def _backbone_batching(queue_size: int) -> str:
+    return f"""\
+dynamic_batching {{
   # Paid once per request, here alone: what leaves the backbone together reaches the heads together.
   max_queue_delay_microseconds: 2000
   # Overload is refused here, before any work is spent on it.
-  default_queue_policy {
-    max_queue_size: 64
+  default_queue_policy {{
+    max_queue_size: {queue_size}
     timeout_action: REJECT
     default_timeout_microseconds: 5000000
-  }
-}
+  }}
+}}
 """
+
 
 _HEAD_BATCHING = """\
 dynamic_batching {
@@ -97,7 +101,9 @@ def repository_configs(
     parameters = _parameters(categories, calibration)
     scene_parameters = parameters + _RESPONSE_CACHE if response_cache else parameters
     return {
-        BACKBONE.name: _torchscript(BACKBONE, size, _BACKBONE_BATCHING, batching.instances),
+        BACKBONE.name: _torchscript(
+            BACKBONE, size, _backbone_batching(batching.queue_size), batching.instances
+        ),
         SCENE_HEAD.name: _torchscript(SCENE_HEAD, size, _HEAD_BATCHING),
         PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, size, _HEAD_BATCHING),
         EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, size, scene_parameters),

@@ -35,7 +35,7 @@ from completelook._embeddings import ProductEmbedding, SceneEmbedding
 from completelook._images import ImageSource, load_image
 from completelook._ranking import Match, categories_to_rank
 
-# As many as the backbone's queue takes; the others wait here, undecoded.
+# As many as a server works on and lets wait; the others wait here, undecoded.
 _IN_FLIGHT = 64
 
 

@@ -57,9 +57,7 @@ class AppServer:
         self._module, self._repository, self._as_request = module, repository, as_request
         self._environment = environment
         self._port = claim_ports(_HOST, {"port": 0})["port"]
-        self._pool = urllib3.HTTPConnectionPool(
-            _HOST, self._port, maxsize=_MOST_IN_FLIGHT, timeout=_ANSWER_S, retries=False
-        )
+        self._pool = self._connected()
 
     def __enter__(self) -> Self:
         # The launcher sees to it that the app does not outlive this process.
@@ -93,9 +91,12 @@ class AppServer:
     def running(self) -> Iterator[None]:
         """Let the app run for as long as the block lasts."""
         self._signal(signal.SIGCONT)
+        self._pool = self._connected()
         try:
             yield
         finally:
+            # An app that has stood still for long hangs up on connections from before.
+            self._pool.close()
             self._signal(signal.SIGSTOP)
 
     def ask(self, image: Image) -> Answer:
@@ -111,6 +112,11 @@ class AppServer:
             raise ServerError(f"{self._module} answers with status {response.status}")
         answer: Answer = response.json()
         return answer
+
+    def _connected(self) -> urllib3.HTTPConnectionPool:
+        return urllib3.HTTPConnectionPool(
+            _HOST, self._port, maxsize=_MOST_IN_FLIGHT, timeout=_ANSWER_S, retries=False
+        )
 
     def _wait(self) -> None:
         end_s = time.monotonic() + _START_S
