@@ -20,7 +20,7 @@ TUNING = {
     "OMP_WAIT_POLICY": "ACTIVE",
     "GOMP_SPINCOUNT": "1500",
     # glibc would give the memory of every large tensor back, and the kernel clear it anew for the
-    # next one: a tenth of the time.
+    # next one.
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
 }

@@ -1,6 +1,6 @@
 """Convolutions on a CPU as oneDNN runs them fastest: weights in its own layout, what follows fused.
 
-libtorch brings the weights of every convolution into that layout on every call, which is a third of
+libtorch brings the weights of every convolution into that layout on every call, a quarter of
 a ResNet50's time at batch 1, and goes over each result once more for a ReLU and once for an
 addition. The layout cannot be saved in a TorchScript file, so it is made when a model is loaded.
 """
