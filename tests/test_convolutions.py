@@ -31,6 +31,63 @@ class Network(nn.Module):
         return self.plain(block), torch.relu(shared) - shared
 
 
+class Residual(nn.Module):
+    """The parts of a residual block; what is added is a convolution's result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(3, 8, 1)
+        self.first = nn.Conv2d(8, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+
+    def branch(self, images: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(images)))
+
+
+class TwoBlocks(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        block = self.shortcut(images)
+        block = torch.relu(self.branch(block) + block)
+        return torch.relu(self.branch(block) + block)
+
+
+class AddedIsNeeded(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        added = self.shortcut(images)
+        return torch.relu(self.branch(added) + added) - added
+
+
+class AddedIsReturned(Residual):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        added = self.shortcut(images)
+        return torch.relu(self.branch(added) + added), added
+
+
+class AddedIsViewed(Residual):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        added = self.shortcut(images)
+        view = added.flatten(2)
+        return torch.relu(self.branch(added) + added), view
+
+
+class AddedIsConvolved(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        added = self.shortcut(images)
+        return torch.relu(self.first(added) + added)
+
+
+class AddedIsOnePicture(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        added = self.shortcut(images[:1])
+        return torch.relu(self.branch(self.shortcut(images)) + added)
+
+
+class AddedIsSmaller(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        added = self.shortcut(images.mean(dim=[2, 3], keepdim=True))
+        return torch.relu(self.branch(self.shortcut(images)) + added)
+
+
 class Repeated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -159,3 +216,37 @@ def test_an_addition_of_another_shape_is_answered_as_it_stands(batch):
 def test_a_convolution_in_a_loop_is_refused():
     with pytest.raises(RuntimeError, match="1 convolutions, of which 2 runs"):
         pack_convolutions(scripted(Repeated()), [pictures(1)])
+
+
+IN_PLACE = "mkldnn::_convolution_pointwise_.binary"
+
+
+@torch.inference_mode()
+def test_a_sum_takes_the_place_of_what_is_added():
+    module = scripted(TwoBlocks())
+    packed = pack_convolutions(module, [pictures(2)])
+    with Operators() as ran:
+        answer = packed(pictures(5))
+    assert ran.names.count(IN_PLACE) == 2
+    torch.testing.assert_close(answer, module(pictures(5)), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "kind",
+    [
+        AddedIsNeeded,
+        AddedIsReturned,
+        AddedIsViewed,
+        AddedIsConvolved,
+        AddedIsOnePicture,
+        AddedIsSmaller,
+    ],
+)
+def test_a_sum_has_a_place_of_its_own_where(kind):
+    module = scripted(kind())
+    packed = pack_convolutions(module, [pictures(2)])
+    with Operators() as ran:
+        answer = packed(pictures(5))
+    assert IN_PLACE not in ran.names
+    torch.testing.assert_close(answer, module(pictures(5)), atol=1e-5, rtol=1e-5)

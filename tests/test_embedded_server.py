@@ -328,6 +328,7 @@ def test_backends_are_assembled_once_in_the_users_cache(
         "python/libtriton_python.so",
         "python/triton_python_backend_utils.py",
         "pytorch/convolutions.py",
+        "pytorch/cores.py",
         "pytorch/model.py",
     }
     assert os.access(folder / "python" / "triton_python_backend_stub", os.X_OK)

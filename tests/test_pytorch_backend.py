@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from completelook.server import EmbeddedServer
+from completelook.server.pytorch_backend.cores import Cores
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from toys import infer, tensors, write_torch_model
@@ -21,6 +23,7 @@ BOUNDED = (
     "dynamic_batching { default_queue_policy { max_queue_size: 2 } }\n"
     "instance_group [ { count: 1 kind: KIND_CPU } ]\n"
 )
+MANY_CORES = pytest.mark.skipif(torch.get_num_threads() < 2, reason="one core has no shares")
 TYPES = ["UINT8", "INT64", "FP16", "FP32", "BOOL"]
 
 
@@ -69,6 +72,13 @@ class Convolved(nn.Module):
         for _ in range(self.times + int(x.shape[0] < 1)):
             x = torch.relu(self.conv(x))
         return x.mean(dim=[2, 3])
+
+
+class Summed(nn.Module):
+    """Adds a sum whose rounding shows how many threads have shared it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.sin(torch.arange(1 << 20) + x[0]).sum()
 
 
 class Listed(nn.Module):
@@ -132,6 +142,9 @@ def write_good_models(root: Path) -> None:
         Columns(),
         tensors("input", ("x", "FP32", [2, 3])) + tensors("output", ("y", "FP32", [3, 2])),
     )
+    write_torch_model(root, "summed", Summed(), one_in_one_out())
+    fixed = 'parameters { key: "INTRA_OP_THREAD_COUNT" value { string_value: "1" } }\n'
+    write_torch_model(root, "summed_by_one", Summed(), one_in_one_out() + fixed)
     for times in (1, 2):
         write_torch_model(
             root,
@@ -173,8 +186,13 @@ def write_bad_models(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    root = tmp_path_factory.mktemp("models")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[EmbeddedServer]:
+    root = repository
     write_good_models(root)
     write_bad_models(root)
     # The models that do not load must not keep the others from it.
@@ -242,6 +260,38 @@ def test_convolutions_answer_as_the_module_does(client: InferenceServerClient, t
         expected = Convolved(times).eval()(torch.from_numpy(items)).numpy()
     answer = infer(client, f"convolved_{times}", {"x": items}).as_numpy("y")
     np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
+def summed_by(threads: int) -> float:
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return float(Summed()(torch.zeros(1, 1)))
+    finally:
+        torch.set_num_threads(usual)
+
+
+@MANY_CORES
+def test_a_batch_has_all_cores_or_its_share_of_them(
+    client: InferenceServerClient, repository: Path
+) -> None:
+    def answer() -> float:
+        return float(infer(client, "summed", {"x": numbers(0)}).as_numpy("y")[0, 0])
+
+    assert summed_by(1) != summed_by(torch.get_num_threads())
+    assert answer() == summed_by(torch.get_num_threads())
+    with ExitStack() as running:
+        for instance in range(torch.get_num_threads()):
+            other = Cores(str(repository / "summed"), instance, most=1)
+            running.enter_context(other.share())
+        assert answer() == summed_by(1)
+    assert answer() == summed_by(torch.get_num_threads())
+
+
+@MANY_CORES
+def test_a_thread_count_that_is_set_is_kept(client: InferenceServerClient) -> None:
+    answer = infer(client, "summed_by_one", {"x": numbers(0)}).as_numpy("y")
+    assert float(answer[0, 0]) == summed_by(1)
 
 
 def test_model_without_batching_gets_its_input_as_it_is(client: InferenceServerClient) -> None:

@@ -102,7 +102,8 @@ class Window:
     def _leave(self) -> None:
         with self._changed:
             self._in_flight -= 1
-            self._changed.notify_all()
+            # As many as can enter: woken for nothing, the others would take time from the server.
+            self._changed.notify(max(0, int(self.size) - self._in_flight))
 
     def _answered(self, seconds: float) -> None:
         with self._changed:

@@ -2,10 +2,12 @@
 
 libtorch brings the weights of every convolution into that layout on every call, a quarter of
 a ResNet50's time at batch 1, and goes over each result once more for a ReLU and once for an
-addition. The layout cannot be saved in a TorchScript file, so it is made when a model is loaded.
+addition, whose sum it puts into memory of its own. The layout cannot be saved in a TorchScript
+file, so it is made when a model is loaded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _CONVOLUTION = "mkldnn::_convolution_pointwise"
+_IN_PLACE = "mkldnn::_convolution_pointwise_"  # the sum goes into what is added
 _ARGUMENTS = "%input, %weight, %bias, %stride, %padding, %dilation, %groups"
 _SETTINGS = "%padding, %stride, %dilation, %groups"  # in the order of the fused operator
 # The weight is the third argument where something is added, the second elsewhere.
@@ -25,8 +28,8 @@ def pack_convolutions(
     """A function that answers as the module does, its convolutions packed; None if it has none.
 
     The sizes of the pictures that `example` leads through it are those that the layouts are best
-    for; others, and any batch size, are answered as well. Results differ by rounding: what is fused
-    is not rounded in between.
+    for; others are answered as well. So is any batch size, where the example is a batch of two or
+    more. Results differ by rounding: what is fused is not rounded in between.
 
     Raises RuntimeError for a module that cannot be written anew in this way.
     """
@@ -39,7 +42,10 @@ def pack_convolutions(
     graph.eraseInput(0)
     for pattern, replacement in _REWRITES.items():
         torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
-    weights = _pack(graph, _input_sizes(graph, example))
+    convolutions = _convolutions(graph, example)
+    weights = [each.pack(graph) for each in convolutions]
+    for each in convolutions:
+        each.add_in_place(graph)
     function = torch._C._create_function_from_graph("forward", graph)
     function(*example, *weights)
     return lambda *inputs: function(*inputs, *weights)
@@ -106,38 +112,78 @@ def _single(activation: str) -> str:
 _REWRITES = _rewrites()
 
 
-class _Sizes(TorchDispatchMode):
-    """Notes the size of every convolution's input, in the order in which they run."""
+class _Runs(TorchDispatchMode):
+    """Notes every run of a convolution: its input's size, and whether it adds its result's like."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sizes: list[list[int]] = []
+        self.noted: list[tuple[list[int], bool]] = []
 
     def __torch_dispatch__(
         self, operator: Any, _types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        result = operator(*args, **(kwargs or {}))
         if operator.name().startswith(_CONVOLUTION):
-            self.sizes.append(list(args[0].shape))
-        return operator(*args, **(kwargs or {}))
+            adds = len(args) == _ADDING_ARGUMENTS
+            alike = adds and args[1].shape == result.shape and args[1].dtype == result.dtype
+            self.noted.append((list(args[0].shape), alike))
+        return result
 
 
-def _input_sizes(graph: torch.Graph, example: Sequence[Tensor]) -> list[list[int]]:
-    noted = _Sizes()
-    with noted:
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution of a graph, the size of its input, and whether it adds its result's like."""
+
+    node: torch.Node
+    input_size: list[int]
+    adds_alike: bool
+
+    def pack(self, graph: torch.Graph) -> Tensor:
+        """Make the weight a further input of the graph, and give its packed value."""
+        position = 2 if _adds(self.node) else 1
+        arguments = list(self.node.inputs())[position : position + 6]
+        weight, _, *settings = (argument.toIValue() for argument in arguments)
+        self.node.replaceInput(position, graph.addInput())
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+            weight, *settings, self.input_size
+        )
+        return packed
+
+    def add_in_place(self, graph: torch.Graph) -> None:
+        """Put the sum where the added tensor lies, if it is a convolution's and not needed later.
+
+        Raises RuntimeError where torch refuses the new node.
+        """
+        if not self.adds_alike or not self._is_last_use():
+            return
+        added_to, other, *further = self.node.inputs()
+        in_place = graph.create(_IN_PLACE, [other, added_to, *further], 1)
+        in_place.insertBefore(self.node)
+        in_place.output().setType(self.node.output().type())
+        self.node.output().replaceAllUsesWith(in_place.output())
+        self.node.destroy()
+
+    def _is_last_use(self) -> bool:
+        added: torch.Value = list(self.node.inputs())[1]
+        earlier = [use.user for use in added.uses() if use.user.isBefore(self.node)]
+        # Anything but a convolution could have left a view of it.
+        kinds = {node.kind() for node in (added.node(), *earlier)}
+        return len(earlier) == len(added.uses()) - 1 and kinds <= {_CONVOLUTION, _IN_PLACE}
+
+
+def _adds(node: torch.Node) -> bool:
+    return len(list(node.inputs())) == _ADDING_ARGUMENTS
+
+
+def _convolutions(graph: torch.Graph, example: Sequence[Tensor]) -> list[_Convolution]:
+    """All convolutions of a graph, with what a run of the example says of them."""
+    runs = _Runs()
+    with runs:
         torch._C._create_function_from_graph("forward", graph.copy())(*example)
-    return noted.sizes
-
-
-def _pack(graph: torch.Graph, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Make the weights further inputs of the graph, and give their packed values."""
     nodes = graph.findAllNodes(_CONVOLUTION)  # type: ignore[attr-defined]
-    if len(nodes) != len(sizes):
-        raise RuntimeError(f"{len(nodes)} convolutions, of which {len(sizes)} runs were seen")
-    weights = []
-    for node, size in zip(nodes, sizes, strict=True):
-        arguments = list(node.inputs())
-        position = 2 if len(arguments) == _ADDING_ARGUMENTS else 1
-        weight, _, *settings = (each.toIValue() for each in arguments[position : position + 6])
-        weights.append(torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, size))
-        node.replaceInput(position, graph.addInput())
-    return weights
+    if len(nodes) != len(runs.noted):
+        raise RuntimeError(f"{len(nodes)} convolutions, of which {len(runs.noted)} runs were seen")
+    return [
+        _Convolution(node, size, alike)
+        for node, (size, alike) in zip(nodes, runs.noted, strict=True)
+    ]

@@ -4,14 +4,16 @@ It loads the same TorchScript files under the same configurations, and keeps the
 libtorch backend, those that fail a request included: what works here must work in production. What
 libtorch takes and this does not (strings, dictionaries, state) is refused when the model loads. One
 thing differs by nature: libtorch's thread count holds for the whole server, set by the first model;
-here every model instance is a process with its own.
+here every model instance is a process with its own, and a share of the cores where none is set.
 
 Triton's Python stub imports this file by its place, `BACKEND_DIRECTORY/pytorch/model.py`.
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import torch
 import torch.utils.dlpack
 import triton_python_backend_utils as triton
 from convolutions import pack_convolutions
+from cores import Cores
 
 # libtorch refuses BF16 as an input or output type.
 _TORCH_TYPES = {
@@ -54,11 +57,14 @@ class TritonPythonModel:
         self._outputs = dict(zip(outputs, _positions(outputs), strict=True))
         self._output_types = {output["name"]: output["data_type"] for output in config["output"]}
         self._model = self._prepared(module, config)
+        self._threads = _threads(config.get("parameters", {}), args["model_repository"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer all requests with one call of the model."""
         try:
-            return list(self._answer(requests))
+            with self._threads() as threads:
+                torch.set_num_threads(threads)
+                return list(self._answer(requests))
         except Exception as exc:  # libtorch fails every request of the batch, whatever was raised
             # An error shared by two responses is freed twice, which kills the server.
             errors = [triton.TritonError(str(exc)) for _ in requests]
@@ -67,9 +73,6 @@ class TritonPythonModel:
     def _apply_parameters(self, parameters: dict[str, dict[str, str]]) -> None:
         self._inference_mode = _flag(parameters, "INFERENCE_MODE", default=True)
         self._optimized = not _flag(parameters, "DISABLE_OPTIMIZED_EXECUTION", default=False)
-        threads = int(parameters.get("INTRA_OP_THREAD_COUNT", {}).get("string_value", 0))
-        if threads > 0:
-            torch.set_num_threads(threads)
 
     def _load(
         self, path: Path, model_name: str, map_location: torch.device | None
@@ -93,7 +96,8 @@ class TritonPythonModel:
         if not self._optimized or self._device.type != "cpu" or -1 in chain(*sizes):
             return module
         types = [_TORCH_TYPES[tensors[name]["data_type"]] for name in self._inputs]
-        batch = [1] if self._batches else []
+        # Two, where there are as many: tensors that do not grow with the batch show.
+        batch = [min(2, config["max_batch_size"])] if self._batches else []
         example = [
             torch.zeros(batch + size, dtype=kind) for size, kind in zip(sizes, types, strict=True)
         ]
@@ -195,6 +199,19 @@ def _flag(parameters: dict[str, dict[str, str]], name: str, *, default: bool) ->
     if name not in parameters:
         return default
     return parameters[name]["string_value"].lower() in {"true", "1"}
+
+
+def _threads(
+    parameters: dict[str, dict[str, str]], model: str
+) -> Callable[[], AbstractContextManager[int]]:
+    """How many threads a batch gets: as many as are set, else its instance's share of the cores."""
+    set_here = int(parameters.get("INTRA_OP_THREAD_COUNT", {}).get("string_value", 0))
+    if set_here > 0 or "OMP_NUM_THREADS" in os.environ:
+        threads = set_here or torch.get_num_threads()
+        return lambda: nullcontext(threads)
+    cores = Cores(model, os.getpid(), torch.get_num_threads())
+    share: Callable[[], AbstractContextManager[int]] = cores.share
+    return share
 
 
 def _devices(args: dict[str, str]) -> tuple[torch.device, torch.device | None]:
