@@ -94,7 +94,7 @@ class Repeated(nn.Module):
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        for _ in range(int(images.shape[0]) + 1):
+        for _ in range(int(images.shape[0]) // 2):
             images = self.conv(images)
         return images
 
@@ -213,9 +213,9 @@ def test_an_addition_of_another_shape_is_answered_as_it_stands(batch):
 
 
 @torch.inference_mode()
-def test_a_convolution_in_a_loop_is_refused():
-    with pytest.raises(RuntimeError, match="1 convolutions, of which 2 runs"):
-        pack_convolutions(scripted(Repeated()), [pictures(1)])
+def test_a_convolution_in_a_loop_is_refused_though_it_ran_once():
+    with pytest.raises(RuntimeError, match="1 convolutions ran, of which 0"):
+        pack_convolutions(scripted(Repeated()), [pictures(2)])
 
 
 IN_PLACE = "mkldnn::_convolution_pointwise_.binary"

@@ -59,19 +59,31 @@ class Columns(nn.Module):
 
 
 class Convolved(nn.Module):
-    """A convolution that runs as many times as it is told, and the mean over the picture."""
+    """A convolution, and the mean over the picture."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.times = times
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
         nn.init.constant_(self.conv.weight, 0.02)
         nn.init.constant_(self.conv.bias, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        for _ in range(self.times + int(x.shape[0] < 1)):
+        return torch.relu(self.conv(x)).mean(dim=[2, 3])
+
+
+class ConvolvedInALoop(Convolved):
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(1 + int(x.shape[0] > 2)):
             x = torch.relu(self.conv(x))
         return x.mean(dim=[2, 3])
+
+
+class FirstAdded(Convolved):
+    """Adds the first picture's convolution to that of every picture: it grows with no batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = self.conv(x[:1])
+        return torch.relu(self.conv(torch.relu(x)) + added).mean(dim=[2, 3])
 
 
 class Summed(nn.Module):
@@ -145,11 +157,11 @@ def write_good_models(root: Path) -> None:
     write_torch_model(root, "summed", Summed(), one_in_one_out())
     fixed = 'parameters { key: "INTRA_OP_THREAD_COUNT" value { string_value: "1" } }\n'
     write_torch_model(root, "summed_by_one", Summed(), one_in_one_out() + fixed)
-    for times in (1, 2):
+    for kind in (Convolved, ConvolvedInALoop, FirstAdded):
         write_torch_model(
             root,
-            f"convolved_{times}",
-            Convolved(times).eval(),
+            kind.__name__,
+            kind().eval(),
             tensors("input", ("x", "FP32", [3, 8, 8])) + tensors("output", ("y", "FP32", [3])),
         )
     write_torch_model(root, "whole", Whole(), one_in_one_out(size=2), max_batch_size=0)
@@ -253,12 +265,21 @@ def test_output_in_another_memory_order_comes_back_right(client: InferenceServer
     assert result.as_numpy("y").tolist() == items.transpose(0, 2, 1).tolist()
 
 
-@pytest.mark.parametrize("times", [pytest.param(1, id="packed"), pytest.param(2, id="as saved")])
-def test_convolutions_answer_as_the_module_does(client: InferenceServerClient, times: int) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(Convolved, id="packed"),
+        pytest.param(ConvolvedInALoop, id="as saved"),
+        pytest.param(FirstAdded, id="adding another size"),
+    ],
+)
+def test_convolutions_answer_as_the_module_does(
+    client: InferenceServerClient, kind: type[Convolved]
+) -> None:
     items = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
     with torch.inference_mode():
-        expected = Convolved(times).eval()(torch.from_numpy(items)).numpy()
-    answer = infer(client, f"convolved_{times}", {"x": items}).as_numpy("y")
+        expected = kind().eval()(torch.from_numpy(items)).numpy()
+    answer = infer(client, kind.__name__, {"x": items}).as_numpy("y")
     np.testing.assert_allclose(answer, expected, atol=1e-6)
 
 

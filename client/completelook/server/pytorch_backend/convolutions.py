@@ -113,7 +113,7 @@ _REWRITES = _rewrites()
 
 
 class _Runs(TorchDispatchMode):
-    """Notes every run of a convolution: its input's size, and whether it adds its result's like."""
+    """Notes a convolution's input's size, and whether what it adds has its result's, run by run."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -125,18 +125,17 @@ class _Runs(TorchDispatchMode):
         result = operator(*args, **(kwargs or {}))
         if operator.name().startswith(_CONVOLUTION):
             adds = len(args) == _ADDING_ARGUMENTS
-            alike = adds and args[1].shape == result.shape and args[1].dtype == result.dtype
-            self.noted.append((list(args[0].shape), alike))
+            self.noted.append((list(args[0].shape), adds and args[1].shape == result.shape))
         return result
 
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution of a graph, the size of its input, and whether it adds its result's like."""
+    """A convolution of a graph, its input's size, and whether what it adds has its result's."""
 
     node: torch.Node
     input_size: list[int]
-    adds_alike: bool
+    adds_same_size: bool
 
     def pack(self, graph: torch.Graph) -> Tensor:
         """Make the weight a further input of the graph, and give its packed value."""
@@ -154,7 +153,7 @@ class _Convolution:
 
         Raises RuntimeError where torch refuses the new node.
         """
-        if not self.adds_alike or not self._is_last_use():
+        if not self.adds_same_size or not self._is_last_use():
             return
         added_to, other, *further = self.node.inputs()
         in_place = graph.create(_IN_PLACE, [other, added_to, *further], 1)
@@ -176,14 +175,19 @@ def _adds(node: torch.Node) -> bool:
 
 
 def _convolutions(graph: torch.Graph, example: Sequence[Tensor]) -> list[_Convolution]:
-    """All convolutions of a graph, with what a run of the example says of them."""
+    """All convolutions of a graph, with what a run of the example says of them.
+
+    Raises RuntimeError for one in a loop or a branch, which not every batch runs once.
+    """
     runs = _Runs()
     with runs:
         torch._C._create_function_from_graph("forward", graph.copy())(*example)
-    nodes = graph.findAllNodes(_CONVOLUTION)  # type: ignore[attr-defined]
+    nodes = [node for node in graph.nodes() if node.kind() == _CONVOLUTION]
     if len(nodes) != len(runs.noted):
-        raise RuntimeError(f"{len(nodes)} convolutions, of which {len(runs.noted)} runs were seen")
+        raise RuntimeError(
+            f"{len(runs.noted)} convolutions ran, of which {len(nodes)} are in no loop or branch"
+        )
     return [
-        _Convolution(node, size, alike)
-        for node, (size, alike) in zip(nodes, runs.noted, strict=True)
+        _Convolution(node, input_size, adds_same_size)
+        for node, (input_size, adds_same_size) in zip(nodes, runs.noted, strict=True)
     ]
