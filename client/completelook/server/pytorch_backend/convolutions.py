@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 _CONVOLUTION = "mkldnn::_convolution_pointwise"
 _IN_PLACE = "mkldnn::_convolution_pointwise_"  # the sum goes into what is added
@@ -112,23 +111,6 @@ def _single(activation: str) -> str:
 _REWRITES = _rewrites()
 
 
-class _Runs(TorchDispatchMode):
-    """Notes a convolution's input's size, and whether what it adds has its result's, run by run."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.noted: list[tuple[list[int], bool]] = []
-
-    def __torch_dispatch__(
-        self, operator: Any, _types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        result = operator(*args, **(kwargs or {}))
-        if operator.name().startswith(_CONVOLUTION):
-            adds = len(args) == _ADDING_ARGUMENTS
-            self.noted.append((list(args[0].shape), adds and args[1].shape == result.shape))
-        return result
-
-
 @dataclass(frozen=True)
 class _Convolution:
     """A convolution of a graph, its input's size, and whether what it adds has its result's."""
@@ -175,19 +157,26 @@ def _adds(node: torch.Node) -> bool:
 
 
 def _convolutions(graph: torch.Graph, example: Sequence[Tensor]) -> list[_Convolution]:
-    """All convolutions of a graph, with what a run of the example says of them.
+    """A graph's convolutions, with their sizes in a run of the example.
 
-    Raises RuntimeError for one in a loop or a branch, which not every batch runs once.
+    Those within loops and branches, which not every batch runs once, are not among them.
     """
-    runs = _Runs()
-    with runs:
-        torch._C._create_function_from_graph("forward", graph.copy())(*example)
-    nodes = [node for node in graph.nodes() if node.kind() == _CONVOLUTION]
-    if len(nodes) != len(runs.noted):
-        raise RuntimeError(
-            f"{len(runs.noted)} convolutions ran, of which {len(nodes)} are in no loop or branch"
-        )
+    watched = graph.copy()
+    for _ in list(watched.outputs()):
+        watched.eraseOutput(0)
+    for node in _outermost(watched):
+        first, second, *_ = node.inputs()
+        for value in (first, second, node.output()):
+            watched.registerOutput(value)
+    watched.makeMultiOutputIntoTuple()
+    tensors = iter(torch._C._create_function_from_graph("forward", watched)(*example))
     return [
-        _Convolution(node, input_size, adds_same_size)
-        for node, (input_size, adds_same_size) in zip(nodes, runs.noted, strict=True)
+        _Convolution(node, list(first.shape), _adds(node) and second.shape == result.shape)
+        for node, first, second, result in zip(
+            _outermost(graph), tensors, tensors, tensors, strict=True
+        )
     ]
+
+
+def _outermost(graph: torch.Graph) -> list[torch.Node]:
+    return [node for node in graph.nodes() if node.kind() == _CONVOLUTION]
