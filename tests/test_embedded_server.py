@@ -40,6 +40,21 @@ from completelook.server._serve import serve
 serve(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0, arguments=sys.argv[2:])
 """
 
+# A weak reference's callback swallows what is raised in it; so ends each import of a module.
+CTRL_C_IN_A_CALLBACK = """
+import signal, weakref
+from completelook.server import _embedded
+
+class Module: pass
+
+def interrupted_read(folder):
+    reference = weakref.ref(Module(), lambda _: signal.raise_signal(signal.SIGINT))
+    return read_repository(folder)
+
+read_repository = _embedded.read_repository
+_embedded.read_repository = interrupted_read
+"""
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
@@ -184,6 +199,12 @@ def test_ctrl_c_while_the_models_load_ends_well(served: subprocess.Popen[str]) -
     served.send_signal(signal.SIGINT)
     assert served.wait(60) == 0
     assert server_pids(served.pid) == []
+
+
+def test_ctrl_c_is_not_lost_where_an_exception_would_be(repository: Path) -> None:
+    command = [sys.executable, "-c", CTRL_C_IN_A_CALLBACK + SERVE, str(repository)]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=True)
+    assert ended.stderr == "starting tritonserver\nstopping\n"
 
 
 def test_server_does_not_outlive_a_killed_parent(served: subprocess.Popen[str]) -> None:

@@ -17,6 +17,7 @@ _MODEL_REPOSITORY = "--model-repository"
 _CACHE_CONFIG = "--cache-config"
 # An answer of embed_scene is half a KB for each category, and as much again for the scene.
 _RESPONSE_CACHE_BYTES = 64 * 1024 * 1024
+_WAIT_INTERVAL_S = 0.2
 
 
 class EmbeddedServer:
@@ -48,6 +49,7 @@ class EmbeddedServer:
         self._ports = {_GRPC: grpc_port, _HTTP: http_port, _METRICS: metrics_port}
         self._arguments = tuple(arguments)
         self._process: ServerProcess | None = None
+        self._interrupted = False
 
     @property
     def grpc_address(self) -> str:
@@ -71,6 +73,7 @@ class EmbeddedServer:
 
         Raises:
             EmbeddedServerError: the server cannot run here, a port is taken, a model fails to load.
+            KeyboardInterrupt: `interrupt` was called.
         """
         self.stop()
         configs = read_repository(self._model_repository)
@@ -82,7 +85,7 @@ class EmbeddedServer:
         try:
             wait_until_listening(self._host, self._ports[_GRPC], self._check_starting)
             self._process.watch()
-            infer_zeros(self.grpc_address, entry_models(configs))
+            infer_zeros(self.grpc_address, entry_models(configs), self._check_interrupted)
             self.check()
         except BaseException:
             self.stop()
@@ -111,11 +114,21 @@ class EmbeddedServer:
 
         Raises:
             EmbeddedServerError: then, always: it says what died, or that there is no server.
+            KeyboardInterrupt: `interrupt` was called.
         """
         self.check()
         if self._process:
-            self._process.ended.wait()
+            while not self._process.ended.wait(_WAIT_INTERVAL_S):
+                self._check_interrupted()
             self.check()
+
+    def interrupt(self) -> None:
+        """Have `start` and `wait` raise KeyboardInterrupt soon, and from now on.
+
+        For a signal handler, which had better not raise by itself: an import that is under way
+        just then may swallow the exception.
+        """
+        self._interrupted = True
 
     def __enter__(self) -> Self:
         self.start()
@@ -153,7 +166,12 @@ class EmbeddedServer:
             return []
         return [f"{_CACHE_CONFIG}=local,size={_RESPONSE_CACHE_BYTES}"]
 
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
     def _check_starting(self) -> None:
+        self._check_interrupted()
         if self._process and not self._process.runs:
             reason = self._process.failure()
             raise EmbeddedServerError(f"the embedded server did not start: {reason}")

@@ -40,17 +40,18 @@ def wait_until_listening(host: str, port: int, check_alive: Callable[[], None]) 
     )
 
 
-def infer_zeros(address: str, models: Sequence[Any]) -> None:
+def infer_zeros(address: str, models: Sequence[Any], check: Callable[[], None]) -> None:
     """Have each of the models that the server has loaded answer a request of zeros.
 
     Raises:
-        EmbeddedServerError: a model fails.
+        EmbeddedServerError: a model fails; or what `check` raises, called before each of them.
     """
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
     with InferenceServerClient(address) as client:
         for config in models:
+            check()
             try:
                 # `--exit-on-error=false` or explicit model control may have left a model out.
                 if client.is_model_ready(config.name):

@@ -4,9 +4,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from completelook._errors import EmbeddedServerError
 from completelook.server._embedded import EmbeddedServer
@@ -42,14 +41,14 @@ def serve(
         metrics_port=metrics_port,
         arguments=arguments,
     )
-    _on_signals(signal.default_int_handler)
+    # They stay taken: the stop is bounded, and a second Ctrl-C would leave it half done.
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: server.interrupt())
     try:
         _run(server)
     except KeyboardInterrupt:
         _say("stopping")
     finally:
-        # The stop is bounded; a second Ctrl-C would leave it half done.
-        _on_signals(signal.SIG_IGN)
         server.stop()
 
 
@@ -78,11 +77,6 @@ def _show_log(*, everything: bool) -> None:
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.DEBUG if everything else logging.WARNING)
     _LOGGER.propagate = False
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    for number in _SIGNALS:
-        signal.signal(number, handler)
 
 
 def _say(message: str) -> None:
