@@ -11,18 +11,18 @@ demo: .venv/installed
 
 # Load tests on the embedded server: a ramp of arrival rates, twice the knee, recovery. Minutes.
 loadtest: .venv/installed demo/catalog.arrow
-	$(BIN)/python -m completelook_loadtest
+	$(BIN)/python -m completelook_load.traffic
 
 # The served model beside the bare one and other servers, into docs/benchmarks.md. Half an hour.
 bench: .venv/installed demo/catalog.arrow
-	$(BIN)/python -m completelook_bench
+	$(BIN)/python -m completelook_load.bench
 
 demo/catalog.arrow:
 	$(MAKE) demo
 
 # The tables of docs/results.md, anew; PHOTOS=DIR adds a set of real pictures. Hours on two cores.
 results: .venv/installed
-	$(BIN)/python -m completelook_build.results $(PHOTOS)
+	$(BIN)/python -m completelook_build.evaluation.results $(PHOTOS)
 
 # Format, lint, types, tests.
 test: .venv/installed check

@@ -23,8 +23,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pyarrow as pa
-from completelook._catalog import write_catalog
-from completelook._contract import (
+from completelook.catalog.arrow import write_catalog
+from completelook.contract import (
     CALIBRATION_PARAMETER,
     CATEGORIES_PARAMETER,
     EMBEDDING_SIZE,

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import torch
-from completelook_build.pairs import read_pairs
-from completelook_build.split import PairFeatures, Picture
+from completelook_build.data.pairs import read_pairs
+from completelook_build.features.split import PairFeatures, Picture
 from PIL import Image
 
 PRODUCTS, SCENES = 12, 60

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from completelook_build.attention_report import study_model
-from completelook_build.attention_study import (
+from completelook_build.attention.report import study_model
+from completelook_build.attention.study import (
     View,
     figures,
     find_views,
@@ -18,11 +18,11 @@ from completelook_build.attention_study import (
     peak_inside,
     read_anchors,
 )
-from completelook_build.attention_table import as_json, as_markdown, print_table
-from completelook_build.crop import WHOLE_SCENE, Box, Crop
+from completelook_build.attention.table import as_json, as_markdown, print_table
+from completelook_build.data.crop import WHOLE_SCENE, Box, Crop
 from completelook_build.errors import DataError
-from completelook_build.features import Picture
-from completelook_build.metrics import scene_weights
+from completelook_build.evaluation.metrics import scene_weights
+from completelook_build.features.store import Picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

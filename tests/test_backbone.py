@@ -5,8 +5,8 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from completelook_build import backbone as backbone_module
-from completelook_build.backbone import (
+from completelook_build.backbones import resnet as backbone_module
+from completelook_build.backbones.resnet import (
     Backbone,
     BackboneSource,
     load_resnet,

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 from completelook_build.cli import main
-from completelook_build.recipe import Recipe, train_model
-from completelook_build.training import TrainingConfig
+from completelook_build.training.epochs import TrainingConfig
+from completelook_build.training.train import Recipe, train_model
 
 BOX = [0.2, 0.8, 0.6, 1.0]
 

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from completelook_build import baselines
-from completelook_build.baselines import (
+from completelook_build.evaluation import baselines
+from completelook_build.evaluation.baselines import (
     DualAutoencoder,
     ImageBasedRecommendation,
     SiameseNets,
@@ -18,9 +18,9 @@ from completelook_build.baselines import (
     raw_distances,
     train_baseline,
 )
-from completelook_build.scoring import candidate_rows, pairwise_accuracy, score_pairs
-from completelook_build.split import make_split
-from completelook_build.training import TrainingConfig
+from completelook_build.features.split import make_split
+from completelook_build.heads.scoring import candidate_rows, pairwise_accuracy, score_pairs
+from completelook_build.training.epochs import TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
 CHOICES = [

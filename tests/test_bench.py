@@ -7,15 +7,15 @@ from threading import Lock
 import numpy as np
 import pytest
 from completelook import CompleteLook
-from completelook._errors import ServerError
+from completelook.errors import ServerError
 from completelook.server import EmbeddedServer
-from completelook_bench import names
-from completelook_bench.app_server import AppServer, as_bytes
-from completelook_bench.measurement import Figure, measure, ratio
-from completelook_bench.page import Benchmark, write_page
-from completelook_bench.sample import Sample, closed_loop, repeat
-from completelook_bench.scene_model import contexts_of
-from completelook_bench.targets import judge
+from completelook_load.bench import names
+from completelook_load.bench.app_server import AppServer, as_bytes
+from completelook_load.bench.measurement import Figure, measure, ratio
+from completelook_load.bench.page import Benchmark, write_page
+from completelook_load.bench.sample import Sample, closed_loop, repeat
+from completelook_load.bench.scene_model import contexts_of
+from completelook_load.bench.targets import judge
 
 _MACHINE = {"GPU": "none", "CPU": "2 cores of a Fast CPU", "memory": "4 GiB"}
 
@@ -136,8 +136,8 @@ def test_the_page_keeps_its_text_and_gives_ratios_before_figures(tmp_path: Path)
 
 
 def test_the_app_and_its_client_agree_on_a_picture() -> None:
-    from completelook_bench.app_server import as_bytes
-    from completelook_bench.scene_model import picture
+    from completelook_load.bench.app_server import as_bytes
+    from completelook_load.bench.scene_model import picture
 
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)
 
@@ -157,7 +157,7 @@ def test_an_app_answers_as_triton_does_and_stands_still_while_others_are_measure
     exported: Path, server: EmbeddedServer
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    with AppServer("completelook_bench.fastapi_app", exported, as_bytes, {}) as app:
+    with AppServer("completelook_load.bench.fastapi_app", exported, as_bytes, {}) as app:
         assert _stands_still(app._process.pid)
         with app.running():
             answer = app.ask(image)

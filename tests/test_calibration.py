@@ -7,17 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from completelook import CompleteLook
-from completelook._calibration import Calibration
-from completelook._contract import ENSEMBLES
-from completelook_build import calibration as calibration_module
-from completelook_build.calibration import calibrate_model, fit_calibration, read_calibration
+from completelook.contract import ENSEMBLES
+from completelook.ranking.calibration import Calibration
 from completelook_build.errors import ModelError
-from completelook_build.model_folder import TrainedModel, heads_id, save_model
-from completelook_build.reliability import Outcomes, expected_calibration_error, reliability
-from completelook_build.scoring import PairScore
+from completelook_build.evaluation import calibration as calibration_module
+from completelook_build.evaluation.calibration import (
+    calibrate_model,
+    fit_calibration,
+    read_calibration,
+)
+from completelook_build.evaluation.reliability import (
+    Outcomes,
+    expected_calibration_error,
+    reliability,
+)
+from completelook_build.export.triton_config import repository_configs
+from completelook_build.heads.scoring import PairScore
 from completelook_build.showroom import render_showroom
-from completelook_build.training import Epoch
-from completelook_build.triton_config import repository_configs
+from completelook_build.training.epochs import Epoch
+from completelook_build.training.model_folder import TrainedModel, heads_id, save_model
 from fakes import CALIBRATION
 from google.protobuf import text_format
 from PIL import Image
@@ -177,9 +185,9 @@ def data(showroom):
 def saved(showroom, tmp_path_factory):
     """A folder with an untrained model of the showroom's categories."""
     import torch
-    from completelook_build.backbone import BackboneSource, load_resnet
-    from completelook_build.model import CompatibilityHeads, HeadsConfig
-    from completelook_build.pairs import read_pairs
+    from completelook_build.backbones.resnet import BackboneSource, load_resnet
+    from completelook_build.data.pairs import read_pairs
+    from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
 
     pairs = read_pairs(showroom / "pairs.jsonl", showroom / "categories.json", showroom / "images")
     torch.manual_seed(0)

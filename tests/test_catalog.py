@@ -5,9 +5,9 @@ import numpy as np
 import polars
 import pyarrow as pa
 import pytest
-from completelook._catalog import Catalog, write_catalog
-from completelook._errors import CatalogError, CategoryError, ModelMismatch
-from completelook._images import load_image
+from completelook.catalog.arrow import Catalog, write_catalog
+from completelook.errors import CatalogError, CategoryError, ModelMismatch
+from completelook.images.decode import load_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
-from completelook._categories import CategoryTable
-from completelook._errors import CategoryError
+from completelook.catalog.categories import CategoryTable
+from completelook.errors import CategoryError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

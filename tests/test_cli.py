@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from completelook import Catalog, cli
-from completelook._catalog import write_catalog
-from completelook.server import _serve
+from completelook.catalog.arrow import write_catalog
+from completelook.server import serve as _serve
 from fakes import (
     CALIBRATION,
     CATEGORIES,
@@ -382,7 +382,7 @@ def test_an_interrupt_exits_with_130(run, monkeypatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("completelook._client.CompleteLook.__init__", interrupt)
+    monkeypatch.setattr("completelook.clients.client.CompleteLook.__init__", interrupt)
     code, _, err = run("categories")
     assert code == 130
     assert "Traceback" not in err
@@ -392,7 +392,7 @@ def test_a_bug_is_not_dressed_up_as_a_users_error(run, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("completelook._client.CompleteLook.__init__", fail)
+    monkeypatch.setattr("completelook.clients.client.CompleteLook.__init__", fail)
     with pytest.raises(ZeroDivisionError):
         run("categories")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from completelook_build.comparison import Comparison, compare
-from completelook_build.contenders import CONTENDERS, Contender, Material, Ranked
 from completelook_build.errors import DataError
-from completelook_build.results import fill, write_page
-from completelook_build.split import make_split
-from completelook_build.table import as_markdown, print_table
-from completelook_build.training import TrainingConfig
+from completelook_build.evaluation.comparison import Comparison, compare
+from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, Ranked
+from completelook_build.evaluation.results import fill, write_page
+from completelook_build.evaluation.table import as_markdown, print_table
+from completelook_build.features.split import make_split
+from completelook_build.training.epochs import TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
 

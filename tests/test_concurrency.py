@@ -6,7 +6,7 @@ from threading import Barrier, BrokenBarrierError, Lock
 
 import pytest
 from completelook import ServerOverloaded
-from completelook._concurrency import Window
+from completelook.concurrency import Window
 
 
 class Clock:

@@ -1,7 +1,7 @@
 """The crop: what is left of a scene never shows its product."""
 
 import pytest
-from completelook_build.crop import (
+from completelook_build.data.crop import (
     MINIMUM_KEPT_AREA,
     WHOLE_SCENE,
     Box,

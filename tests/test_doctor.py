@@ -4,8 +4,8 @@ import grpc
 import numpy as np
 import pytest
 from completelook import ContractError
-from completelook._doctor import Check, diagnose
-from completelook._golden import GoldenRecord, golden_image
+from completelook.clients.doctor import Check, diagnose
+from completelook.golden import GoldenRecord, golden_image
 from fakes import MODEL_ID, FakeTriton, axis
 
 RECORD = GoldenRecord(MODEL_ID, tuple(axis(0).tolist()), tuple(axis(0).tolist()), 1e-4)

@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from completelook_build.cli import app
-from completelook_build.download import IN_FLIGHT, MissingPicture, download, list_path
+from completelook_build.data.download import IN_FLIGHT, MissingPicture, download, list_path
+from completelook_build.data.pace import Pace, Stopped
+from completelook_build.data.picture_host import is_host, picture_url
 from completelook_build.errors import DataError
-from completelook_build.pace import Pace, Stopped
-from completelook_build.picture_host import is_host, picture_url
 from PIL import Image
 from typer.testing import CliRunner
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from completelook._errors import EmbeddedServerError
+from completelook.errors import EmbeddedServerError
 from completelook.server import EmbeddedServer
-from completelook.server._installation import TUNING, find_installation
-from completelook.server._log import ServerLog
-from completelook.server._repository import entry_models, read_repository
-from completelook.server._stubs import Stubs
-from completelook.server._wheel import Wheel
+from completelook.server.installation import TUNING, find_installation
+from completelook.server.log import ServerLog
+from completelook.server.repository import entry_models, read_repository
+from completelook.server.stubs import Stubs
+from completelook.server.wheel import Wheel
 from toys import (
     BROKEN_ANSWER,
     BROKEN_LOAD,
@@ -36,14 +36,14 @@ from tritonclient.grpc import InferenceServerClient
 ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 SERVE = """
 import sys
-from completelook.server._serve import serve
+from completelook.server.serve import serve
 serve(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0, arguments=sys.argv[2:])
 """
 
 # A weak reference's callback swallows what is raised in it; so ends each import of a module.
 CTRL_C_IN_A_CALLBACK = """
 import signal, weakref
-from completelook.server import _embedded
+from completelook.server import embedded as _embedded
 
 class Module: pass
 
@@ -319,7 +319,7 @@ def test_check_before_start_is_an_error(tmp_path: Path) -> None:
             "2.1.3.*pip install 'numpy<2'",
             id="numpy",
         ),
-        pytest.param("completelook.server._wheel._PYTHON", "3.99", "3.8 to 3.13, not", id="python"),
+        pytest.param("completelook.server.wheel._PYTHON", "3.99", "3.8 to 3.13, not", id="python"),
     ],
 )
 def test_unsupported_machine_is_an_error_with_a_way_out(
@@ -331,7 +331,7 @@ def test_unsupported_machine_is_an_error_with_a_way_out(
 
 
 def test_missing_libpython_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("completelook.server._wheel._PYTHON", "3.99")
+    monkeypatch.setattr("completelook.server.wheel._PYTHON", "3.99")
     with pytest.raises(EmbeddedServerError, match=r"libpython3\.99\.so\.1\.0.*enable-shared"):
         Wheel(Path("program"), Path("libraries"), Path("caches"), {}).environment()
 

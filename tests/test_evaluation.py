@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from completelook_build.evaluation import HEADINGS, evaluate_scores, print_table
-from completelook_build.metrics import PAIR_METRICS, estimate_metrics
-from completelook_build.scoring import PairScore
+from completelook_build.evaluation.evaluate import HEADINGS, evaluate_scores, print_table
+from completelook_build.evaluation.metrics import PAIR_METRICS, estimate_metrics
+from completelook_build.heads.scoring import PairScore
 
 CATEGORIES = ("Decor|Rugs", "Lamps [old]", "Sofas")
 RUGS = [

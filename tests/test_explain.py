@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from completelook import Catalog, CompleteLook
-from completelook._explain import attention_map, overlay, save_overlays, shrunk
+from completelook.explain.overlay import attention_map, overlay, save_overlays, shrunk
 from fakes import CATEGORIES, picture
 from PIL import Image
 

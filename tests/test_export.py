@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from completelook._contract import ENSEMBLES, TORCHSCRIPT_MODELS
-from completelook._golden import GoldenRecord
-from completelook_build import export as export_module
-from completelook_build.backbone import BackboneSource, load_resnet
+from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
+from completelook.golden import GoldenRecord
+from completelook_build.backbones.resnet import BackboneSource, load_resnet
 from completelook_build.errors import ExportError
-from completelook_build.export import export_model
-from completelook_build.model_folder import TrainedModel
+from completelook_build.export import export as export_module
+from completelook_build.export.export import export_model
+from completelook_build.export.triton_config import BATCHING, repository_configs
 from completelook_build.showroom import CATEGORIES
-from completelook_build.triton_config import BATCHING, repository_configs
+from completelook_build.training.model_folder import TrainedModel
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 

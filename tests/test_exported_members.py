@@ -1,6 +1,6 @@
 import completelook
 import pytest
-from completelook import _errors
+from completelook import errors as _errors
 
 
 def test_exported_names_are_sorted_and_unique() -> None:

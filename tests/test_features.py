@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from completelook_build import features as features_module
-from completelook_build.crop import Box
+from completelook_build.data.crop import Box
 from completelook_build.errors import DataError
-from completelook_build.features import Picture, extract
+from completelook_build.features import store as features_module
+from completelook_build.features.store import Picture, extract
 from PIL import Image
 
 

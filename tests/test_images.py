@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from completelook import _images
-from completelook._errors import ImageError
-from completelook._images import load_image, open_image
+from completelook.errors import ImageError
+from completelook.images import decode as _images
+from completelook.images.decode import load_image, open_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from completelook import _checkpoint
-from completelook._catalog import Catalog
-from completelook._checkpoint import Checkpoint, Fingerprint
-from completelook._errors import (
+from completelook.catalog import checkpoint as _checkpoint
+from completelook.catalog.arrow import Catalog
+from completelook.catalog.checkpoint import Checkpoint, Fingerprint
+from completelook.catalog.indexing import checkpoint_path, failures_path, index
+from completelook.errors import (
     CatalogError,
     ImageError,
     ModelMismatch,
     ServerUnavailable,
     TableError,
 )
-from completelook._images import load_image
-from completelook._indexing import checkpoint_path, failures_path, index
+from completelook.images.decode import load_image
 from PIL import Image
 
 MODEL = ("Home|Rugs", "Home|Lamps")

@@ -8,12 +8,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from completelook_loadtest.arrivals import arrival_times
-from completelook_loadtest.exchange import Outcome
-from completelook_loadtest.knee import find_knee
-from completelook_loadtest.ramp import Run
-from completelook_loadtest.stage import Latency, Stage, summarize
-from completelook_loadtest.verdict import judge
+from completelook_load.traffic.arrivals import arrival_times
+from completelook_load.traffic.exchange import Outcome
+from completelook_load.traffic.knee import find_knee
+from completelook_load.traffic.ramp import Run
+from completelook_load.traffic.stage import Latency, Stage, summarize
+from completelook_load.traffic.verdict import judge
 from fakes import FakeTriton, picture
 
 
@@ -92,7 +92,7 @@ def loadtest(fake: FakeTriton, folder: Path, catalog: Path, *options: str):
     (folder / "pictures").mkdir()
     for red in range(3):
         picture(red, (30 + 10 * red, 40)).save(folder / "pictures" / f"{red}.png")
-    command = [sys.executable, "-m", "completelook_loadtest", "--server", fake.address]
+    command = [sys.executable, "-m", "completelook_load.traffic", "--server", fake.address]
     command += ["--pictures", str(folder / "pictures"), "--catalog", str(catalog), *options]
     command += ["--reports", str(folder / "reports"), "--rates", "20", "--stage-s", "1"]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -5,8 +5,13 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
-from completelook_build.metrics import PAIR_METRICS, estimate_metrics, places, scene_weights
-from completelook_build.scoring import PairScore, pairwise_accuracy
+from completelook_build.evaluation.metrics import (
+    PAIR_METRICS,
+    estimate_metrics,
+    places,
+    scene_weights,
+)
+from completelook_build.heads.scoring import PairScore, pairwise_accuracy
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score

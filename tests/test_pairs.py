@@ -4,8 +4,8 @@ import json
 from collections import Counter
 
 import pytest
+from completelook_build.data.pairs import SPLITS, read_or_make_splits, read_pairs, split_of
 from completelook_build.errors import DataError
-from completelook_build.pairs import SPLITS, read_or_make_splits, read_pairs, split_of
 from PIL import Image
 
 

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from completelook_loadtest import perf_analyzer
-from completelook_loadtest.exchange import Outcome
-from completelook_loadtest.perf_analyzer import ClosedLoop, Figures, measure, parse_report
-from completelook_loadtest.ramp import Run
-from completelook_loadtest.stage import summarize
-from completelook_loadtest.summary import as_markdown
+from completelook_load.traffic import perf_analyzer
+from completelook_load.traffic.exchange import Outcome
+from completelook_load.traffic.perf_analyzer import ClosedLoop, Figures, measure, parse_report
+from completelook_load.traffic.ramp import Run
+from completelook_load.traffic.stage import summarize
+from completelook_load.traffic.summary import as_markdown
 
 # As the program of the tritonclient 2.51.0 wheel wrote it, without an end of the last line.
 HEADER = (
@@ -138,7 +138,7 @@ def test_a_program_that_does_not_end_is_ended(install, tmp_path, monkeypatch) ->
 def test_the_program_does_not_outlive_the_load_test(install, tmp_path) -> None:
     asked = install("(report := pathlib.Path(__file__).parent / 'pid').write_text(str(os.getpid()))"
                     "; time.sleep(60)")  # fmt: skip
-    code = "import sys, pathlib; from completelook_loadtest.perf_analyzer import measure; "
+    code = "import sys, pathlib; from completelook_load.traffic.perf_analyzer import measure; "
     code += "measure('somewhere:8001', pathlib.Path(sys.argv[1]))"
     loadtest = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     pid_file = asked.parent / "pid"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from completelook._errors import TableError
-from completelook._products import read_products
+from completelook.catalog.products import read_products
+from completelook.errors import TableError
 from pyarrow import parquet
 
 CSV = "id,image,category\n1,a.jpg,Rugs\n2,b.jpg,Lamps\n"

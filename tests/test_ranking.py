@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from completelook import Catalog, CategoryError, SceneEmbedding
-from completelook._calibration import Calibration
-from completelook._catalog import write_catalog
-from completelook._ranking import categories_to_rank, compatible, rank
+from completelook.catalog.arrow import write_catalog
+from completelook.ranking.calibration import Calibration
+from completelook.ranking.ranking import categories_to_rank, compatible, rank
 from numpy.typing import NDArray
 
 CATEGORIES = ("Sofas", "Rugs", "Lamps")

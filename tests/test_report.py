@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from completelook import Catalog, CompleteLook, ImageError, RankedScene
-from completelook._report import write_report
+from completelook.explain.report import write_report
 from fakes import CALIBRATION, FakeTriton
 from PIL import Image
 

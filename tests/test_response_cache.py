@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from completelook import CompleteLook, ContractError
-from completelook._contract import EMBED_SCENE
+from completelook.contract import EMBED_SCENE
 from completelook.server import EmbeddedServer
-from completelook_build.export import export_model
+from completelook_build.export.export import export_model
 from google.protobuf import text_format
 from toys import infer, tensors, write_python_model
 from tritonclient.grpc import InferenceServerClient

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from completelook_build import attention_results
+from completelook_build.attention import results as attention_results
 from completelook_build.errors import DataError
-from completelook_build.results import fill, write_page
+from completelook_build.evaluation.results import fill, write_page
 
 PAGE = "before\n<!-- begin {0} -->\nold\n<!-- end {0} -->\nafter\n"
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from completelook_build.saliency import _local_mean, _smoothed, spectral_residual
+from completelook_build.attention.saliency import _local_mean, _smoothed, spectral_residual
 
 
 def bars(odd):
@@ -42,7 +42,7 @@ def test_an_even_picture_has_no_salient_place():
 
 def test_the_map_follows_the_formula(monkeypatch):
     """The same with sums instead of a fast transform, on a size that sums can bear."""
-    monkeypatch.setattr("completelook_build.saliency._SIZE", 14)
+    monkeypatch.setattr("completelook_build.attention.saliency._SIZE", 14)
     picture = np.random.default_rng(1).integers(256, size=(14, 14, 3), dtype=np.uint8)
     expected = slow_spectral_residual(picture)
     assert spectral_residual(picture) == pytest.approx(expected, rel=1e-4)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from completelook_build import scoring
-from completelook_build.model import CompatibilityHeads, HeadsConfig
-from completelook_build.scoring import heads_distances, score_pairs
+from completelook_build.heads import scoring
+from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
+from completelook_build.heads.scoring import heads_distances, score_pairs
 
 SCENES, PRODUCTS = 3, 40
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from completelook import Catalog, CompleteLook, index, load_image
-from completelook._contract import EMBED_PRODUCT, EXPLAIN_SCENE
-from completelook._doctor import diagnose
-from completelook_build.export import run_chain
-from completelook_build.model import ProductHead, SceneHead
+from completelook.clients.doctor import diagnose
+from completelook.contract import EMBED_PRODUCT, EXPLAIN_SCENE
+from completelook_build.export.export import run_chain
+from completelook_build.heads.heads import ProductHead, SceneHead
 from PIL import Image
 from tritonclient.grpc import InferenceServerClient, InferInput
 

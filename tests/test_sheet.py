@@ -5,9 +5,16 @@ import re
 import numpy as np
 import pytest
 from completelook_build.errors import ModelError
-from completelook_build.features import Picture
-from completelook_build.picture_grid import Cell, Grid, shortened
-from completelook_build.sheet import _grid, _page, draw_pairs, make_example, make_sheet, thumbnail
+from completelook_build.features.store import Picture
+from completelook_build.report.picture_grid import Cell, Grid, shortened
+from completelook_build.report.sheet import (
+    _grid,
+    _page,
+    draw_pairs,
+    make_example,
+    make_sheet,
+    thumbnail,
+)
 from PIL import Image
 from planted import CATEGORIES, plant_pairs
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from completelook_build.crop import Box, crop_out
+from completelook_build.data.crop import Box, crop_out
 from completelook_build.errors import DataError
 from completelook_build.showroom import (
     ANCHOR_OF_CATEGORY,
@@ -214,7 +214,7 @@ def test_a_product_photo_is_filled_with_the_product_on_white(category, style):
 
 
 def test_the_pairs_are_readable_as_training_reads_them(showroom):
-    from completelook_build.pairs import read_pairs as read_for_training
+    from completelook_build.data.pairs import read_pairs as read_for_training
 
     data = read_for_training(
         showroom / "pairs.jsonl", showroom / "categories.json", showroom / "images"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from completelook_build.cli import app
-from completelook_build.pairs import read_pairs, split_of
-from completelook_build.stats import Counts, describe
+from completelook_build.data.pairs import read_pairs, split_of
+from completelook_build.data.stats import Counts, describe
 from PIL import Image
 
 # A scene of each split by its hash, its product, and the side and area of the crop.

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from completelook import Catalog
-from completelook._errors import CompleteLookError
-from completelook._golden import GoldenRecord
+from completelook.errors import CompleteLookError
+from completelook.golden import GoldenRecord
 from completelook.server import EmbeddedServer
 
 from completelook_build.errors import DataError

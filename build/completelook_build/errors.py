@@ -1,4 +1,4 @@
-"""The training side's leaves of the error tree (`completelook._errors`).
+"""The training side's leaves of the error tree (`completelook.errors`).
 
 CompleteLookError
 ├── DataError       pairs, categories or pictures are missing or malformed
@@ -8,7 +8,7 @@ CompleteLookError
 └── ExportError     an exported model does not answer as the eager one does
 """
 
-from completelook._errors import CompleteLookError
+from completelook.errors import CompleteLookError
 
 
 class DataError(CompleteLookError):

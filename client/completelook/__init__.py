@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from completelook._errors import (
+from completelook.errors import (
     CatalogError,
     CategoryError,
     CompleteLookError,
@@ -19,13 +19,13 @@ from completelook._errors import (
 )
 
 if TYPE_CHECKING:
-    from completelook._async_client import AsyncCompleteLook
-    from completelook._catalog import Catalog
-    from completelook._client import CompleteLook
-    from completelook._embeddings import ProductEmbedding, SceneEmbedding
-    from completelook._images import ImageSource, load_image, open_image
-    from completelook._indexing import IndexReport, index
-    from completelook._ranking import Match, RankedScene
+    from completelook.catalog.arrow import Catalog
+    from completelook.catalog.indexing import IndexReport, index
+    from completelook.clients.async_client import AsyncCompleteLook
+    from completelook.clients.client import CompleteLook
+    from completelook.images.decode import ImageSource, load_image, open_image
+    from completelook.ranking.ranking import Match, RankedScene
+    from completelook.triton.embeddings import ProductEmbedding, SceneEmbedding
 
 __all__ = [
     "AsyncCompleteLook",
@@ -56,18 +56,18 @@ __all__ = [
 
 # gRPC, pyarrow and Pillow take half a second to import: they wait for a name that needs them.
 _HOMES = {
-    "AsyncCompleteLook": "_async_client",
-    "Catalog": "_catalog",
-    "CompleteLook": "_client",
-    "ImageSource": "_images",
-    "IndexReport": "_indexing",
-    "Match": "_ranking",
-    "ProductEmbedding": "_embeddings",
-    "RankedScene": "_ranking",
-    "SceneEmbedding": "_embeddings",
-    "index": "_indexing",
-    "load_image": "_images",
-    "open_image": "_images",
+    "AsyncCompleteLook": "clients.async_client",
+    "Catalog": "catalog.arrow",
+    "CompleteLook": "clients.client",
+    "ImageSource": "images.decode",
+    "IndexReport": "catalog.indexing",
+    "Match": "ranking.ranking",
+    "ProductEmbedding": "triton.embeddings",
+    "RankedScene": "ranking.ranking",
+    "SceneEmbedding": "triton.embeddings",
+    "index": "catalog.indexing",
+    "load_image": "images.decode",
+    "open_image": "images.decode",
 }
 
 

@@ -1,5 +1,5 @@
 """A tritonserver of one's own, without a container: for a laptop, the demo and the tests."""
 
-from completelook.server._embedded import EmbeddedServer
+from completelook.server.embedded import EmbeddedServer
 
 __all__ = ["EmbeddedServer"]

@@ -1,0 +1,54 @@
+"""The `completelook-build` command line: data, training, evaluation, export."""
+
+import sys
+
+import typer
+from completelook.errors import CompleteLookError
+
+from completelook_build.cli import (
+    attention,
+    calibrate,
+    compare,
+    download,
+    evaluate,
+    export,
+    sheet,
+    showroom,
+    stats,
+    train,
+)
+
+# The packages that a client alone does not have.
+_BUILD_EXTRA = {"matplotlib", "sklearn", "tenacity", "torch", "torchvision", "urllib3"}
+
+app = typer.Typer(
+    help="Make the models that completelook serves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    showroom.showroom,
+    download.download,
+    stats.stats,
+    train.train,
+    evaluate.evaluate,
+    calibrate.calibrate,
+    compare.compare,
+    attention.attention,
+    sheet.sheet,
+    export.export,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; an error a user can mend is one line and exit code 1."""
+    try:
+        app()
+    except (CompleteLookError, OSError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except ModuleNotFoundError as error:
+        if error.name not in _BUILD_EXTRA:
+            raise
+        sys.exit(f"error: {error.name} is not installed: pip install 'completelook[build]'")

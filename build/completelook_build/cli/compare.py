@@ -1,0 +1,42 @@
+"""`completelook-build compare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from completelook_build.cli.options import (
+    CategoriesOption,
+    FeaturesOption,
+    ImagesOption,
+    PairsOption,
+)
+
+
+def compare(
+    pairs: PairsOption,
+    categories: CategoriesOption,
+    images: ImagesOption,
+    out: Annotated[Path, typer.Option("--out", help="The folder of table.md and table.json.")],
+    backbone: Annotated[
+        str, typer.Option(help="imagenet, random:SEED or a resnet50 state dict.")
+    ] = "imagenet",
+    features: FeaturesOption = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row that learns.")] = 3,
+) -> None:
+    """Train and test baselines, the model and its ablations; a second run goes on with the rest."""
+    from completelook_build.evaluation.comparison import Comparison, make_table
+    from completelook_build.evaluation.table import print_table
+    from completelook_build.training.epochs import TrainingConfig
+
+    comparison = Comparison(
+        pairs=pairs,
+        categories=categories,
+        images=images,
+        backbone=backbone,
+        features=features or pairs.with_name("features"),
+        seeds=seeds,
+        training=TrainingConfig(epochs=epochs),
+    )
+    print_table(make_table(comparison, out))

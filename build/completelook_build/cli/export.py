@@ -1,0 +1,63 @@
+"""`completelook-build export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from completelook_build.cli.options import FeaturesOption
+
+
+def export(
+    model: Annotated[Path, typer.Option("--model", help="A trained model's folder.")],
+    model_repository: Annotated[Path, typer.Option(help="Triton's model repository.")] = Path(
+        "model_repository"
+    ),
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16 or fp16 inside the backbone.")
+    ] = "fp32",
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="Say what a reduced precision costs on these test scenes."),
+    ] = None,
+    categories: Annotated[
+        Path | None, typer.Option("--categories", help="JSON map of product to category.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of ID.jpg pictures.")
+    ] = None,
+    features: FeaturesOption = None,
+    response_cache: Annotated[
+        bool,
+        typer.Option("--response-cache", help="Have Triton remember the answers of embed_scene."),
+    ] = False,
+) -> None:
+    """Write the model into Triton's repository, checked against eager PyTorch."""
+    from completelook_build.backbones.resnet import PRECISIONS
+    from completelook_build.evaluation.calibration import read_calibration
+    from completelook_build.export.export import export_model
+    from completelook_build.export.precision_cost import NOT_MEASURED, REFERENCE, measure_cost
+    from completelook_build.training.model_folder import load_model
+
+    if precision not in PRECISIONS:
+        raise typer.BadParameter(f"{precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if not (pairs and categories and images) and (pairs or categories or images):
+        raise typer.BadParameter("--pairs, --categories and --images go together: give all three")
+    trained = load_model(model)
+    cost = NOT_MEASURED
+    if precision != REFERENCE and pairs and categories and images:
+        features = features or pairs.with_name("features")
+        # Before the export: data that cannot be read leaves the repository as it was.
+        cost = measure_cost(trained, precision, pairs, categories, images, features).as_text()
+    report = export_model(
+        trained,
+        model_repository,
+        precision=precision,
+        calibration=read_calibration(model, trained.heads_id),
+        response_cache=response_cache,
+    )
+    parity = ", ".join(f"{d:.1e} at batch {b}" for b, d in report.parity.items())
+    print(f"exported model {report.model_id:016x} ({report.precision}) to {model_repository}")
+    print(f"largest difference from eager PyTorch: {parity}")
+    if precision != REFERENCE:
+        print(cost)

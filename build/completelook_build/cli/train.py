@@ -1,0 +1,58 @@
+"""`completelook-build train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from completelook_build.cli.options import (
+    CategoriesOption,
+    FeaturesOption,
+    ImagesOption,
+    PairsOption,
+)
+
+
+def train(
+    pairs: PairsOption,
+    categories: CategoriesOption,
+    images: ImagesOption,
+    out: Annotated[Path, typer.Option("--out", help="The model folder to make.")],
+    backbone: Annotated[
+        str, typer.Option(help="imagenet, random:SEED or a resnet50 state dict.")
+    ] = "imagenet",
+    features: FeaturesOption = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    negatives: Annotated[int, typer.Option(min=1, help="Negatives for each pair.")] = 8,
+    attention_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Learn a scale on the attention's logits, from here (5 is a good start)."
+        ),
+    ] = None,
+    mining: Annotated[
+        str, typer.Option(help="Negatives that count: random (all, the paper's) or semi-hard.")
+    ] = "random",
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished training in --out.")
+    ] = False,
+) -> None:
+    """Train the heads on the frozen backbone's features; torchrun starts several processes."""
+    from completelook_build.distributed import process_group
+    from completelook_build.training.epochs import MININGS, TrainingConfig
+    from completelook_build.training.train import Recipe, train_model
+
+    if mining not in MININGS:
+        raise typer.BadParameter(f"{mining!r}: expected one of {', '.join(MININGS)}")
+    recipe = Recipe(
+        pairs=pairs,
+        categories=categories,
+        images=images,
+        backbone=backbone,
+        features=features or pairs.with_name("features"),
+        attention_scale=attention_scale,
+        training=TrainingConfig(epochs=epochs, negatives=negatives, mining=mining, seed=seed),
+    )
+    with process_group():
+        train_model(recipe, out, resume=resume)

@@ -1,0 +1,1 @@
+"""Shop-the-look data: pairs, pictures, splits."""

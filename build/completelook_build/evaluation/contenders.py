@@ -1,0 +1,198 @@
+"""The rows of the comparison: what each is taken to be, and how it comes to rank products."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from completelook_build.backbones.resnet import Backbone, BackboneSource
+from completelook_build.data.pairs import SPLITS, PairData, read_pairs
+from completelook_build.evaluation.baselines import (
+    baseline_distances,
+    chance_distances,
+    fit_baseline,
+    popularity_distances,
+    raw_distances,
+)
+from completelook_build.features.split import Split, read_features
+from completelook_build.heads.heads import Form, HeadsConfig
+from completelook_build.heads.scoring import Distances, heads_distances
+from completelook_build.training.epochs import TrainingConfig, train_heads
+from completelook_build.training.train import prepare_backbone
+
+_ATTENTION_SCALE = 5.0
+_BACKBONE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Material:
+    """The splits that every contender learns from and is tested on, over one backbone's features.
+
+    `read_uncropped` gives training and validation with whole scenes, in which the products show.
+    """
+
+    data: PairData
+    backbone_id: int
+    train: Split
+    validation: Split
+    test: Split
+    read_uncropped: Callable[[], tuple[Split, Split]]
+
+
+def read_material(
+    pairs: Path, categories: Path, images: Path, features: Path, backbone: str
+) -> Material:
+    """Read the data and its features, computed where not yet cached.
+
+    Raises DataError or WeightsError.
+    """
+    data = read_pairs(pairs, categories, images)
+    resnet = prepare_backbone(BackboneSource(backbone), data, _BACKBONE_SEED)
+    eager = Backbone(resnet).eval()
+    cached = read_features(data, eager, features, SPLITS)
+    train, validation, test = (cached.split(name, data.categories) for name in SPLITS)
+
+    def read_uncropped() -> tuple[Split, Split]:
+        whole = read_pairs(pairs, categories, images, crop=False)
+        cached = read_features(whole, eager, features, ("train", "validation"))
+        return cached.split("train", data.categories), cached.split("validation", data.categories)
+
+    return Material(data, eager.id, train, validation, test, read_uncropped)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A contender ready for the test scenes, and what training chose."""
+
+    distances: Distances
+    choice: str = ""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row: its name in files, its title and what it is taken to be, as Markdown."""
+
+    name: str
+    title: str
+    note: str
+    learn: Callable[[Material, TrainingConfig], Ranked]
+    is_seeded: bool = True
+
+
+def _chance(material: Material, config: TrainingConfig) -> Ranked:
+    return Ranked(chance_distances(material.test, config.seed))
+
+
+def _popularity(material: Material, _: TrainingConfig) -> Ranked:
+    return Ranked(popularity_distances(material.train))
+
+
+def _raw(material: Material, _: TrainingConfig) -> Ranked:
+    return Ranked(raw_distances(material.test))
+
+
+def _baseline(name: str, material: Material, config: TrainingConfig) -> Ranked:
+    fitted = fit_baseline(name, material.train, material.validation, config)
+    return Ranked(baseline_distances(fitted.model, material.test), fitted.choice)
+
+
+def _heads(
+    material: Material,
+    config: TrainingConfig,
+    *,
+    form: Form = "full",
+    attention_scale: float | None = None,
+    crop: bool = True,
+) -> Ranked:
+    heads_config = HeadsConfig(
+        categories=material.data.categories, form=form, attention_scale=attention_scale
+    )
+    train, validation = (material.train, material.validation) if crop else material.read_uncropped()
+    trained = train_heads(train, validation, heads_config, config)
+    return Ranked(heads_distances(trained.heads, material.test), f"best epoch {trained.best.epoch}")
+
+
+CONTENDERS = (
+    Contender("chance", "Chance", "random numbers for every pair and product.", _chance),
+    Contender(
+        "popularity",
+        "Popularity",
+        "the number of training pairs of a product. A product in none ties with all such.",
+        _popularity,
+        is_seeded=False,
+    ),
+    Contender(
+        "raw",
+        "Raw features",
+        "cosine similarity of the backbone's pooled features of cropped scene and product; "
+        "nothing is learned. It finds what looks alike.",
+        _raw,
+        is_seeded=False,
+    ),
+    Contender(
+        "ibr",
+        "IBR",
+        "McAuley, Targett, Shi, van den Hengel, *Image-based Recommendations on Styles and "
+        "Substitutes* (SIGIR 2015): a linear transform of low rank of pooled features, "
+        "`P(fits) = sigmoid(c - ||(x_s - x_p) Y||^2)`, maximum likelihood. One transform for all "
+        "categories. Tried: rank 10 and 100.",
+        partial(_baseline, "ibr"),
+    ),
+    Contender(
+        "siamese",
+        "Siamese nets",
+        "Veit, Kovacs, Bell, McAuley, Bala, Belongie, *Learning Visual Clothing Style with "
+        "Heterogeneous Dyadic Co-occurrences* (ICCV 2015): one embedding of scenes and products "
+        "under the contrastive loss. Here on frozen pooled features, with the layers of CTL's "
+        "global embedding; no attention. Tried: margin 0.5 and 1.",
+        partial(_baseline, "siamese"),
+    ),
+    Contender(
+        "bpr_dae",
+        "BPR-DAE",
+        "Song, Feng, Liu, Li, Nie, Ma, *NeuroStylist: Neural Compatibility Modeling for Clothing "
+        "Matching* (ACM Multimedia 2017): an autoencoder for each side, compatibility as the inner "
+        "product of the codes, Bayesian personalised ranking plus reconstruction. Here on visual "
+        "features alone (scenes have no text), one hidden layer of 512. Tried: reconstruction "
+        "weighted 0.01 and 0.1.",
+        partial(_baseline, "bpr_dae"),
+    ),
+    Contender("ctl", "CTL", "Complete the Look in the paper's form.", _heads),
+    Contender(
+        "ctl_scaled",
+        "CTL, attention scale learned",
+        f"the same with a learnable scale on the attention's logits, from {_ATTENTION_SCALE:g}.",
+        partial(_heads, attention_scale=_ATTENTION_SCALE),
+    ),
+    Contender(
+        "global_only",
+        "CTL, global only",
+        "`d = d_global`: no regions, no attention.",
+        partial(_heads, form="global_only"),
+    ),
+    Contender(
+        "local_only",
+        "CTL, local only",
+        "`d = d_local`: the attended regions alone.",
+        partial(_heads, form="local_only"),
+    ),
+    Contender(
+        "uniform_attention",
+        "CTL, uniform attention",
+        "every region weighs 1/196.",
+        partial(_heads, form="uniform_attention"),
+    ),
+    Contender(
+        "no_category",
+        "CTL, no category",
+        "one embedding that all categories share guides the attention.",
+        partial(_heads, form="no_category"),
+    ),
+    Contender(
+        "no_crop",
+        "CTL, no crop in training",
+        "trained, and its epoch chosen, on whole scenes in which the product can be seen; tested "
+        "on cropped scenes like the rest.",
+        partial(_heads, crop=False),
+    ),
+)

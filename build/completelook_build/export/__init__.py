@@ -1,0 +1,1 @@
+"""From a model folder into Triton's repository."""

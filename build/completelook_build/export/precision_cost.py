@@ -1,0 +1,114 @@
+"""What a reduced precision costs: its rankings of the test pairs against those of FP32.
+
+Both sides are the very backbone that an export scripts, in either precision, under the same heads,
+which stay FP32. Features come through the cache, as those of `evaluate`: regions as FP16, which
+holds every BF16 and FP16 map as it is.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from completelook_build.data.pairs import read_pairs
+from completelook_build.features.split import Split, read_features
+from completelook_build.heads.scoring import (
+    Distances,
+    heads_distances,
+    pairwise_accuracy,
+    score_pairs,
+)
+from completelook_build.training.model_folder import TrainedModel
+
+TOP = 10
+REFERENCE = "fp32"
+NOT_MEASURED = (
+    f"cost against {REFERENCE}: not measured; --pairs FILE --categories FILE --images DIR measure "
+    f"pairwise accuracy and top-{TOP} overlap on the test scenes"
+)
+
+
+@dataclass(frozen=True)
+class PrecisionCost:
+    """How a reduced precision ranks the products of the test pairs, beside FP32."""
+
+    precision: str
+    pairs: int
+    reference_accuracy: float  # pairwise, in FP32
+    accuracy: float  # pairwise, in the reduced precision
+    overlap: "TopOverlap | None"  # None where no pair has more than `TOP` products to rank
+
+    def as_text(self) -> str:
+        """What a person wants to know, in two lines."""
+        overlap = f"not defined, no pair has more than {TOP} products to rank"
+        if self.overlap is not None:
+            overlap = (
+                f"{self.overlap.share:.4f}, mean of {self.overlap.pairs} pairs with "
+                f"{self.overlap.candidates:.1f} products to rank on average"
+            )
+        return (
+            f"pairwise accuracy on {self.pairs} test pairs: {self.reference_accuracy:.4f} in "
+            f"{REFERENCE}, {self.accuracy:.4f} in {self.precision}\n"
+            f"top-{TOP} overlap of {self.precision} with {REFERENCE}: {overlap}"
+        )
+
+
+@dataclass(frozen=True)
+class TopOverlap:
+    """What two rankers have in common among the `TOP` nearest products, the mean over pairs.
+
+    By lot they would share `TOP` / `candidates`: so few products make any two look alike.
+    """
+
+    share: float
+    pairs: int  # those with more than `TOP` products; any two rankers agree on all of fewer
+    candidates: float  # the products ranked for such a pair, the mean
+
+
+def measure_cost(
+    model: TrainedModel,
+    precision: str,
+    pairs: Path,
+    categories: Path,
+    images: Path,
+    features: Path,
+) -> PrecisionCost:
+    """Rank the products of the test pairs in FP32 and in another precision. Raises DataError."""
+    data = read_pairs(pairs, categories, images)
+    cached = read_features(data, model.backbone(REFERENCE), features, ("test",))
+    test = cached.split("test", model.config.categories)
+    # The same pairs and candidates in the same rows: only what the backbone made of them differs.
+    cached = read_features(data, model.backbone(precision), features, ("test",))
+    reference = heads_distances(model.heads, test)
+    reduced = heads_distances(model.heads, replace(test, features=cached))
+    return PrecisionCost(
+        precision,
+        len(test),
+        pairwise_accuracy(score_pairs(test, reference)),
+        pairwise_accuracy(score_pairs(test, reduced)),
+        top_overlap(test, reference, reduced),
+    )
+
+
+def top_overlap(split: Split, first: Distances, second: Distances) -> TopOverlap | None:
+    """How far two rankers agree on the `TOP` nearest products, None where no pair has more.
+
+    Every product of a pair's category is ranked, those known to fit its scene included.
+    """
+    shares, counts = [], []
+    for index, category in enumerate(split.categories.tolist()):
+        candidates = split.candidates[category]  # [M]
+        if len(candidates) > TOP:
+            nearest = _nearest(candidates, first(index, candidates))
+            shared = nearest & _nearest(candidates, second(index, candidates))
+            shares.append(len(shared) / TOP)
+            counts.append(len(candidates))
+    if not shares:
+        return None
+    return TopOverlap(float(np.mean(shares)), len(shares), float(np.mean(counts)))
+
+
+def _nearest(candidates: NDArray[np.int64], distances: NDArray[np.float32]) -> set[int]:
+    """The rows of the `TOP` nearest candidates; of equal distances the first, for every ranker."""
+    return set(candidates[np.argsort(distances, kind="stable")[:TOP]].tolist())

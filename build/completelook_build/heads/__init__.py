@@ -1,0 +1,1 @@
+"""What is learned: the heads and their distances."""

@@ -1,0 +1,126 @@
+"""A trained model on disk: weights, configuration, category table, card, metrics and curve.
+
+DIR/model.json      the heads' configuration with the category table, and the card: what made it
+DIR/backbone.pt     the backbone's state dict, with calibrated statistics where it is random
+DIR/heads.pt        the heads' state dict
+DIR/metrics.csv     loss and validation accuracy of every epoch; curve.png shows them
+"""
+
+import csv
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torchvision.models import ResNet
+
+from completelook_build.backbones.resnet import (
+    Backbone,
+    BackboneSource,
+    resnet_from_file,
+    weights_id,
+)
+from completelook_build.errors import ModelError
+from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
+from completelook_build.training.curve import draw_curve
+from completelook_build.training.epochs import Epoch
+
+# model.json last: a folder that has it is whole.
+_FILES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png", "model.json")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A backbone and the heads that were trained on it."""
+
+    resnet: ResNet
+    heads: CompatibilityHeads
+    config: HeadsConfig
+    card: Mapping[str, Any]
+
+    @property
+    def heads_id(self) -> int:
+        """The id of the heads' weights and categories."""
+        return heads_id(self.heads, self.config)
+
+    def backbone(self, precision: str = "fp32") -> Backbone:
+        """The backbone as it is served."""
+        return Backbone(self.resnet, precision)
+
+
+def heads_id(heads: CompatibilityHeads, config: HeadsConfig) -> int:
+    """63 bits over the heads' weights and the category table that their rows mean."""
+    return weights_id(heads, *config.categories)
+
+
+def save_model(out: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
+    """Write a model folder; an earlier model in it stays whole until the new one is.
+
+    Raises ModelError where the folder cannot be written.
+    """
+    try:
+        with TemporaryDirectory(dir=_made(out), prefix=".partial-") as beside:
+            _write_files(Path(beside), model, history)
+            for name in _FILES:
+                (Path(beside) / name).replace(out / name)
+    except OSError as error:
+        raise ModelError(f"{out}: the model cannot be written ({error.strerror})") from error
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_files(folder: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
+    torch.save(model.resnet.state_dict(), folder / "backbone.pt")
+    torch.save(model.heads.state_dict(), folder / "heads.pt")
+    _write_metrics(folder / "metrics.csv", history)
+    draw_curve(history, folder / "curve.png")
+    content = {"heads": asdict(model.config), "card": dict(model.card)}
+    text = json.dumps(content, indent=2) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """Read a model folder.
+
+    Raises ModelError where it is missing, incomplete or its files do not belong together.
+    """
+    try:
+        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        raw = content["heads"]
+        config = HeadsConfig(**{**raw, "categories": tuple(raw["categories"])})
+        heads = CompatibilityHeads(config)
+        heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder}: not a model folder, {Path(error.filename).name} is missing; "
+            "completelook-build train --out DIR makes one"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{folder}: the model cannot be read ({error}); train it anew") from error
+    resnet = resnet_from_file(folder / "backbone.pt")
+    model = TrainedModel(resnet, heads.eval(), config, content["card"])
+    if model.card["heads_id"] != f"{model.heads_id:016x}":
+        raise ModelError(f"{folder}: heads.pt is not the one model.json describes; train it anew")
+    BackboneSource(model.card["backbone"]).announce()
+    return model
+
+
+def versions() -> dict[str, str]:
+    """What the card says of the software that made a model."""
+    packages = ("completelook", "torch", "torchvision", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _write_metrics(path: Path, history: tuple[Epoch, ...]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["epoch", "loss", "validation_accuracy"])
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)

@@ -1,0 +1,1 @@
+"""Catalogs: products and their embeddings, and how they are made."""

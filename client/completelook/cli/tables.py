@@ -1,0 +1,67 @@
+"""Tables: ranked products as a person reads them in a terminal."""
+
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from completelook.catalog.arrow import Catalog
+from completelook.ranking.ranking import Match, RankedScene
+
+
+def print_tables(scene: RankedScene, catalog: Catalog) -> None:
+    """Print one table per category of a ranked scene to stdout; a line where nothing fits."""
+    scene_name = Path(scene.source).name
+    for category, matches in scene.matches.items():
+        if matches:
+            _print_whole(_table(scene_name, category, matches, catalog))
+        else:
+            print(f"{category} for {scene_name}: nothing fits\n")
+
+
+def _table(scene_name: str, category: str, matches: list[Match], catalog: Catalog) -> Table:
+    table = Table(
+        title=f"[bold]{_plain(category)}[/] for {_plain(scene_name)}",
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    names = [str(catalog.row(match.row).get("name") or "") for match in matches]
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("id", overflow="fold")
+    if any(names):
+        table.add_column("name", overflow="fold")
+    # All matches of a model have a compatibility, or none has.
+    calibrated = any(match.compatibility is not None for match in matches)
+    if calibrated:
+        table.add_column("compatibility", justify="right")
+    for heading in ("distance", "global", "local"):
+        table.add_column(heading, justify="right", style="" if heading == "distance" else "dim")
+    for match, name in zip(matches, names, strict=True):
+        distances = (match.distance, match.global_distance, match.local_distance)
+        table.add_row(
+            str(match.rank),
+            _plain(match.id),
+            *([_plain(name)] if any(names) else []),
+            *([f"{match.compatibility:.3f}"] if calibrated else []),
+            *(f"{distance:.4f}" for distance in distances),
+        )
+    return table
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table as wide as it needs when no terminal sets a width: a pipe wants whole lines."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=10_000)
+        console.width = Measurement.get(console, console.options, table).maximum
+    console.print(table)
+
+
+def _plain(text: str) -> str:
+    # Square brackets in a user's text are not markup.
+    return text.replace("[", r"\[")

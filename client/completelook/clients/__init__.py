@@ -1,0 +1,1 @@
+"""The clients: scenes and products in, embeddings and ranked products out."""

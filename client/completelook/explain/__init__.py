@@ -1,0 +1,1 @@
+"""Explanations: where the model looked, and pages that show it."""

@@ -1,0 +1,1 @@
+"""Pictures: from anywhere to the one tensor."""

@@ -1,0 +1,1 @@
+"""Ranking: the products of a catalog, most compatible with a scene first."""

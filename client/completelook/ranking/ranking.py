@@ -1,0 +1,156 @@
+"""Ranking: the products of a catalog, most compatible with a scene first.
+
+With unit vectors and an attention that sums to 1, the paper's sum over regions collapses to
+
+    d(s, p) = (d_global + d_local) / 2 = 2 - q_c . f_p      with   q_c = f_s + sum_i a_i(c) f_i
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from completelook.catalog.arrow import Catalog
+from completelook.errors import CategoryError
+from completelook.ranking.calibration import Calibration
+from completelook.triton.embeddings import SceneEmbedding
+
+# Far above float32's rounding of a sum of 128 products, far below any difference that matters.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Match:
+    """A product in its place for a scene; distances lie in [0, 4], smaller is more compatible."""
+
+    rank: int  # from 1
+    id: str
+    category: str
+    image: str  # a URL or a full path
+    distance: float  # the mean of the two that follow
+    global_distance: float  # to the scene as a whole
+    local_distance: float  # to the regions the category attends to
+    compatibility: float | None  # in [0, 1], larger is better; None of a model not calibrated
+    row: int  # in the catalog
+
+
+# Arrays have no one truth value, so ranked scenes compare by identity.
+@dataclass(frozen=True, eq=False)
+class RankedScene:
+    """A scene and the products found for it, by the full name of their category."""
+
+    source: str  # its picture's path or URL
+    embedding: SceneEmbedding
+    matches: Mapping[str, list[Match]]
+
+
+def rank(
+    scene: SceneEmbedding,
+    catalog: Catalog,
+    category: str,
+    *,
+    top: int = 10,
+    calibration: Calibration | None = None,
+) -> list[Match]:
+    """The `top` products of one category nearest to a scene; equal distances in the order of ids.
+
+    The catalog and the calibration must be of the scene's model, see `Catalog.require_model`.
+
+    Raises CategoryError.
+    """
+    category_row = catalog.categories.resolve(category)
+    products = catalog.slice(catalog.categories.names[category_row])
+    context = scene.contexts[category_row]
+    nearest = _nearest(products.embeddings, scene.embedding + context, top)
+
+    embeddings = products.embeddings[nearest].astype(np.float64)  # [k, 128]
+    global_distances = _squared_distances(embeddings, scene.embedding)  # [k]
+    local_distances = _squared_distances(embeddings, context)  # [k]
+    distances = (global_distances + local_distances) / 2  # [k]
+    compatibilities = _compatibilities(calibration, distances)  # [k]
+    # Rows of a category stand in the order of their ids, and a stable sort keeps it among equals.
+    order = np.argsort(distances, kind="stable")[:top]  # [top]
+    return [
+        Match(
+            rank=place,
+            id=products.ids[int(nearest[index])].as_py(),
+            category=products.category,
+            image=catalog.image_source(row),
+            distance=float(distances[index]),
+            global_distance=float(global_distances[index]),
+            local_distance=float(local_distances[index]),
+            compatibility=compatibilities[index],
+            row=row,
+        )
+        for place, index in enumerate(order, start=1)
+        for row in [products.first_row + int(nearest[index])]
+    ]
+
+
+def compatible(matches: Sequence[Match], min_compatibility: float | None) -> list[Match]:
+    """The matches of a calibrated model at or above a compatibility; with None, all.
+
+    A nearer product is never less compatible, so these are the first ones, and the same whether
+    the ranking was cut at its top before or after.
+    """
+    if min_compatibility is None:
+        return list(matches)
+    return [
+        match
+        for match in matches
+        if match.compatibility is not None and match.compatibility >= min_compatibility
+    ]
+
+
+def categories_to_rank(catalog: Catalog, wanted: Sequence[str]) -> list[str]:
+    """The full names of the wanted categories; with none wanted, all that can be ranked.
+
+    These are the ones the model knows and the catalog holds, in the model's order.
+
+    Raises CategoryError.
+    """
+    names = catalog.categories.names
+    if wanted:
+        rows = dict.fromkeys(catalog.categories.resolve(name) for name in wanted)
+        return [catalog.slice(names[row]).category for row in rows]
+    held = [name for name in names if name in catalog.category_counts]
+    if not held:
+        raise CategoryError(
+            f"{catalog.path} holds none of its model's categories ({', '.join(names)}): "
+            "index products of these"
+        )
+    return held
+
+
+def _compatibilities(
+    calibration: Calibration | None, distances: NDArray[np.float64]
+) -> Sequence[float | None]:
+    if calibration is None:
+        return [None] * len(distances)
+    return [float(value) for value in calibration.compatibility(distances)]
+
+
+def _nearest(
+    embeddings: NDArray[np.float32], query: NDArray[np.float32], top: int
+) -> NDArray[np.intp]:
+    """The rows of the `top` products nearest to a query [128], and of those that may tie with them.
+
+    The one pass over every product is in float32, where equal vectors at different rows may differ
+    in the last bit: what is within rounding of the last place is kept, to be settled exactly.
+    """
+    similarities = embeddings @ query  # [n]
+    if top >= len(similarities):
+        return np.arange(len(similarities))
+    last = np.partition(similarities, -top)[-top]
+    return np.flatnonzero(similarities >= last - _ROUNDING)
+
+
+def _squared_distances(
+    embeddings: NDArray[np.float64], vector: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Attention-weighted mean squared distances to unit vectors [k, 128], [k].
+
+    Summed row by row, so that equal embeddings get equal distances to the last bit.
+    """
+    return np.asarray(2 - 2 * (embeddings * vector).sum(axis=1))

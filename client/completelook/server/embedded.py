@@ -1,0 +1,177 @@
+"""The embedded server: a tritonserver of one's own, for as long as a `with` block lasts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from completelook.errors import EmbeddedServerError
+from completelook.server.installation import find_installation
+from completelook.server.ports import claim_ports
+from completelook.server.process import EXIT_TIMEOUT_S, ServerProcess
+from completelook.server.readiness import infer_zeros, wait_until_listening
+from completelook.server.repository import entry_models, read_repository
+
+_GRPC, _HTTP, _METRICS = "--grpc-port", "--http-port", "--metrics-port"
+_MODEL_REPOSITORY = "--model-repository"
+_CACHE_CONFIG = "--cache-config"
+# An answer of embed_scene is half a KB for each category, and as much again for the scene.
+_RESPONSE_CACHE_BYTES = 64 * 1024 * 1024
+_WAIT_INTERVAL_S = 0.2
+
+
+class EmbeddedServer:
+    """A tritonserver on a model repository, ready inside a `with` block and gone after it.
+
+        with EmbeddedServer(grpc_port=0) as server, CompleteLook(server.grpc_address) as look:
+            ...
+
+    A port of 0 takes any free one, and keeps it. `arguments` go to tritonserver as they are. What
+    it writes goes to the logger `completelook.server`. When one of its processes dies, the whole
+    server is ended; `check` and `wait` then say what died, and `start` starts it anew.
+
+    Where a model of the repository wants its responses cached, the server has a cache of 64 MiB, or
+    the one that `arguments` configure with --cache-config. The cache is empty after every start.
+    """
+
+    def __init__(
+        self,
+        model_repository: Path | str = "model_repository",
+        *,
+        host: str = "127.0.0.1",
+        grpc_port: int = 8001,
+        http_port: int = 8000,
+        metrics_port: int = 8002,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self._model_repository = Path(model_repository)
+        self._host = host
+        self._ports = {_GRPC: grpc_port, _HTTP: http_port, _METRICS: metrics_port}
+        self._arguments = tuple(arguments)
+        self._process: ServerProcess | None = None
+        self._interrupted = False
+
+    @property
+    def grpc_address(self) -> str:
+        """HOST:PORT of the gRPC service."""
+        return f"{self._host}:{self._ports[_GRPC]}"
+
+    @property
+    def http_address(self) -> str:
+        """HOST:PORT of the HTTP service."""
+        return f"{self._host}:{self._ports[_HTTP]}"
+
+    @property
+    def metrics_address(self) -> str:
+        """HOST:PORT of the Prometheus metrics."""
+        return f"{self._host}:{self._ports[_METRICS]}"
+
+    def start(self) -> None:
+        """Start the server and wait until every ensemble has answered an inference.
+
+        A server that runs is stopped first.
+
+        Raises:
+            EmbeddedServerError: the server cannot run here, a port is taken, a model fails to load.
+            KeyboardInterrupt: `interrupt` was called.
+        """
+        self.stop()
+        configs = read_repository(self._model_repository)
+        installation = find_installation()
+        self._ports = claim_ports(self._host, self._ports)
+        options = [*self._options(), *self._cache_options(configs)]
+        command = [str(installation.program), *installation.arguments, *options]
+        self._process = ServerProcess(command, installation.environment)
+        try:
+            wait_until_listening(self._host, self._ports[_GRPC], self._check_starting)
+            self._process.watch()
+            infer_zeros(self.grpc_address, entry_models(configs), self._check_interrupted)
+            self.check()
+        except BaseException:
+            self.stop()
+            raise
+        self._process.started()
+
+    def stop(self) -> None:
+        """End the server, letting requests in flight finish; nothing to do if there is none."""
+        if self._process:
+            self._process.stop()
+            self._process = None
+
+    def check(self) -> None:
+        """Make sure that every process of the server is alive.
+
+        Raises:
+            EmbeddedServerError: one has died, or the server is not started.
+        """
+        if self._process is None:
+            raise EmbeddedServerError("the embedded server does not run: call start() first")
+        if self._process.death:
+            raise EmbeddedServerError(f"the embedded server died: {self._process.death}")
+
+    def wait(self) -> None:
+        """Wait until the server ends.
+
+        Raises:
+            EmbeddedServerError: then, always: it says what died, or that there is no server.
+            KeyboardInterrupt: `interrupt` was called.
+        """
+        self.check()
+        if self._process:
+            while not self._process.ended.wait(_WAIT_INTERVAL_S):
+                self._check_interrupted()
+            self.check()
+
+    def interrupt(self) -> None:
+        """Have `start` and `wait` raise KeyboardInterrupt soon, and from now on.
+
+        For a signal handler, which had better not raise by itself: an import that is under way
+        just then may swallow the exception.
+        """
+        self._interrupted = True
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _options(self) -> list[str]:
+        for argument in self._arguments:
+            option = argument.partition("=")[0]
+            if option in self._ports or option == _MODEL_REPOSITORY:
+                raise EmbeddedServerError(
+                    f"argument {argument} for tritonserver: "
+                    f"{option} is an option of this server itself, give it there"
+                )
+        return [
+            f"{_MODEL_REPOSITORY}={self._model_repository}",
+            f"--grpc-address={self._host}",
+            f"--http-address={self._host}",
+            f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+            *(f"{option}={port}" for option, port in self._ports.items()),
+            *self._arguments,
+        ]
+
+    def _cache_options(self, configs: Sequence[Any]) -> list[str]:
+        """A response cache, where a model wants one and `arguments` do not say which."""
+        wanted = any(config.response_cache.enable for config in configs)
+        if not wanted or any(argument.startswith(_CACHE_CONFIG) for argument in self._arguments):
+            return []
+        return [f"{_CACHE_CONFIG}=local,size={_RESPONSE_CACHE_BYTES}"]
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _check_starting(self) -> None:
+        self._check_interrupted()
+        if self._process and not self._process.runs:
+            reason = self._process.failure()
+            raise EmbeddedServerError(f"the embedded server did not start: {reason}")

@@ -1,0 +1,81 @@
+"""When a server is really ready: inferences have answered.
+
+Triton's own health endpoints go on saying yes when the process behind a model is dead.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from completelook.errors import EmbeddedServerError
+from completelook.server.log import one_line
+
+_POLL_INTERVAL_S = 0.05
+_LISTENING_TIMEOUT_S = 600
+_INFERENCE_TIMEOUT_S = 120
+
+
+def wait_until_listening(host: str, port: int, check_alive: Callable[[], None]) -> None:
+    """Wait until the server has loaded its models and opened its gRPC port.
+
+    Raises:
+        EmbeddedServerError: it has not within ten minutes; or what `check_alive` raises.
+    """
+    # Not through gRPC, which waits a second and more between two tries.
+    deadline = time.monotonic() + _LISTENING_TIMEOUT_S
+    while time.monotonic() < deadline:
+        check_alive()
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            time.sleep(_POLL_INTERVAL_S)
+        else:
+            return
+    raise EmbeddedServerError(
+        f"the embedded server does not listen on {host}:{port} after {_LISTENING_TIMEOUT_S} s: "
+        "see what it says with --log-verbose=1 among its arguments"
+    )
+
+
+def infer_zeros(address: str, models: Sequence[Any], check: Callable[[], None]) -> None:
+    """Have each of the models that the server has loaded answer a request of zeros.
+
+    Raises:
+        EmbeddedServerError: a model fails; or what `check` raises, called before each of them.
+    """
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    with InferenceServerClient(address) as client:
+        for config in models:
+            check()
+            try:
+                # `--exit-on-error=false` or explicit model control may have left a model out.
+                if client.is_model_ready(config.name):
+                    inputs = zero_inputs(config)
+                    client.infer(config.name, inputs, client_timeout=_INFERENCE_TIMEOUT_S)
+            except InferenceServerException as exc:
+                raise EmbeddedServerError(
+                    f"model '{config.name}' loads, but fails on a request of zeros: "
+                    f"{one_line(exc.message())}"
+                ) from exc
+
+
+def zero_inputs(config: Any) -> list[Any]:
+    """The inputs of a request of one item, every number zero and every open dimension 1."""
+    from tritonclient.grpc import InferInput
+    from tritonclient.grpc.model_config_pb2 import DataType
+    from tritonclient.utils import triton_to_np_dtype
+
+    batch = [1] if config.max_batch_size > 0 else []
+    inputs = []
+    for tensor in config.input:
+        data_type = DataType.Name(tensor.data_type).removeprefix("TYPE_").replace("STRING", "BYTES")
+        shape = batch + [max(size, 1) for size in tensor.dims]
+        zero = b"" if data_type == "BYTES" else 0
+        zeros = np.full(shape, zero, dtype=triton_to_np_dtype(data_type))
+        inputs.append(InferInput(tensor.name, shape, data_type).set_data_from_numpy(zeros))
+    return inputs

@@ -1,0 +1,58 @@
+"""What stands in a model repository, read before a server is started on it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from completelook.errors import EmbeddedServerError
+
+_WAY_OUT = "run `completelook-build export`, or name another one with --model-repository"
+_DEFAULT_MODEL_FILE = "model.pt"
+
+
+def read_repository(folder: Path) -> list[Any]:
+    """Read the configurations of all models, as protobuf messages `ModelConfig`.
+
+    Raises:
+        EmbeddedServerError: the folder is missing or empty, a configuration cannot be parsed, or a
+            TorchScript model has no file.
+    """
+    if not folder.is_dir():
+        raise EmbeddedServerError(f"model repository {folder} is not a folder: {_WAY_OUT}")
+    configs = [_read_config(path) for path in sorted(folder.glob("*/config.pbtxt"))]
+    if not configs:
+        raise EmbeddedServerError(
+            f"model repository {folder} holds no model, no */config.pbtxt: {_WAY_OUT}"
+        )
+    for config in configs:
+        if config.backend == "pytorch" or config.platform == "pytorch_libtorch":
+            _check_model_file(folder / config.name, config.default_model_filename)
+    return configs
+
+
+def entry_models(configs: Sequence[Any]) -> list[Any]:
+    """The models that a client calls: the ensembles, or all where there is no ensemble."""
+    ensembles = [config for config in configs if config.platform == "ensemble"]
+    return ensembles or list(configs)
+
+
+def _read_config(path: Path) -> Any:
+    # Imported here: it takes a third of a second, and importing this package must be free.
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    try:
+        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as exc:
+        raise EmbeddedServerError(f"{path} is not a Triton model configuration: {exc}") from exc
+    config.name = config.name or path.parent.name
+    return config
+
+
+def _check_model_file(folder: Path, file_name: str) -> None:
+    file_name = file_name or _DEFAULT_MODEL_FILE
+    if not any(file.parent.name.isdigit() for file in folder.glob(f"*/{file_name}")):
+        raise EmbeddedServerError(
+            f"model '{folder.name}' has no {file_name} (there is no {folder}/1/{file_name}): "
+            "run `completelook-build export`"
+        )

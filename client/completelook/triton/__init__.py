@@ -1,0 +1,1 @@
+"""Triton: the connection, and what its answers hold."""

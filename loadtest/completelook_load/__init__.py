@@ -1,0 +1,1 @@
+"""Load on the served models: traffic, benchmarks."""

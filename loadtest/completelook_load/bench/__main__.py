@@ -1,0 +1,79 @@
+"""`make bench`: the served model beside the bare one and other servers, into docs/benchmarks.md."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from completelook.errors import CompleteLookError
+from completelook_build.console import say
+from completelook_build.export.export import export_model
+from completelook_build.training.model_folder import TrainedModel, load_model
+
+from completelook_load.bench.app_server import Image
+from completelook_load.bench.bare import bare_contenders, cpu_runners, gpu_runners
+from completelook_load.bench.machine import (
+    describe_machine,
+    gpu_operations_per_s,
+    operations_per_image,
+)
+from completelook_load.bench.measurement import Contenders, measure
+from completelook_load.bench.page import FIGURES, PAGE, Benchmark, write_page
+from completelook_load.bench.served import (
+    product_contenders,
+    served_contenders,
+    start_servers,
+)
+from completelook_load.traffic.paths import PICTURES, REPORTS
+from completelook_load.traffic.pictures import decode, find_pictures
+
+_MODEL = Path("demo/model")
+_PRODUCTS = Path("demo/showroom/products.csv")
+_WORK = REPORTS / "bench"
+_CPU_BATCHES = (1, 8, 32)
+_GPU_BATCHES = (1, 8, 32, 128)
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
+    duration_s: Annotated[float, typer.Option(min=0.1, help="How long, each time.")] = 4.0,
+) -> None:
+    """Measure everything in turn, on the demo's model and pictures."""
+    on_gpu = torch.cuda.is_available()
+    model, images = load_model(_MODEL), decode(find_pictures(PICTURES))
+    repository = _WORK / "model_repository"
+    export_model(model, repository, precision="fp16" if on_gpu else "bf16")
+    with ExitStack() as stack:
+        contenders = _bare(model, images, duration_s, on_gpu)
+        look, servers = start_servers(stack, repository, images)
+        out = _WORK / "catalog.arrow"
+        contenders = {
+            **contenders,
+            **served_contenders(servers, images, duration_s),
+            **product_contenders(look, images, _PRODUCTS, out, duration_s),
+        }
+        measured = measure(contenders, rounds)
+    benchmark = Benchmark(describe_machine(), _operations(model) if on_gpu else None, measured)
+    benchmark.write(FIGURES)
+    write_page(PAGE, FIGURES)
+    say(f"wrote {PAGE}")
+
+
+def _bare(model: TrainedModel, images: list[Image], duration_s: float, on_gpu: bool) -> Contenders:
+    runners = gpu_runners(model) if on_gpu else cpu_runners(model)
+    batches = _GPU_BATCHES if on_gpu else _CPU_BATCHES
+    return bare_contenders(runners, np.stack(images), batches, duration_s)
+
+
+def _operations(model: TrainedModel) -> dict[str, float]:
+    return {"per_image": operations_per_image(model), "gpu_per_s": gpu_operations_per_s()}
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (CompleteLookError, OSError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

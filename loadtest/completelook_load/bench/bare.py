@@ -1,0 +1,148 @@
+"""The backbone without a server, in the runtimes that a CPU or a GPU has for it."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import openvino
+import torch
+from completelook.contract import IMAGE_SIZE
+from completelook.server.pytorch_backend.convolutions import pack_convolutions
+from completelook_build.backbones.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
+from completelook_build.training.model_folder import TrainedModel
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models import ResNet
+
+from completelook_load.bench import names
+from completelook_load.bench.measurement import Contenders
+from completelook_load.bench.sample import Sample, repeat
+
+Images = NDArray[np.uint8]  # [B, 224, 224, 3]
+Runner = Callable[[Images], object]
+
+
+def bare_contenders(
+    runners: dict[str, Runner], images: Images, batch_sizes: Sequence[int], duration_s: float
+) -> Contenders:
+    """Every runner with every batch size, warmed up."""
+    contenders: dict[str, Callable[[], Sample]] = {}
+    for name, runner in runners.items():
+        for batch_size in batch_sizes:
+            batch = np.ascontiguousarray(np.resize(images, (batch_size, *images.shape[1:])))
+            call = partial(runner, batch)
+            for _ in range(3):  # the profiling executor compiles on the second run
+                call()
+            contenders[names.at_batch(name, batch_size)] = partial(
+                repeat, call, batch_size, duration_s
+            )
+    return contenders
+
+
+def cpu_runners(model: TrainedModel) -> dict[str, Runner]:
+    """The backbone on the CPU, in every runtime."""
+    fp32, bf16 = model.backbone().eval(), torch.jit.script(model.backbone("bf16").eval())
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = _to_onnx(fp32, Path(folder) / "backbone.onnx")
+        session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    return {
+        names.EAGER: torch_runner(EagerResNet(model.resnet).eval()),
+        names.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(fp32)),
+        names.TORCHSCRIPT_BF16: torch_runner(bf16),
+        names.PACKED_BF16: packed_runner(bf16),
+        names.ONNX_RUNTIME: lambda images: session.run(None, {"IMAGE__0": images}),
+        names.OPENVINO_FP32: openvino_runner(fp32, "f32"),
+        names.OPENVINO_BF16: openvino_runner(fp32, "bf16"),
+    }
+
+
+def gpu_runners(model: TrainedModel) -> dict[str, Runner]:
+    """The backbone on an NVIDIA GPU; pictures come from the host, as they do to a server."""
+    return {
+        names.EAGER: torch_runner(EagerResNet(model.resnet).eval(), "cuda"),
+        names.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(model.backbone()), "cuda"),
+        names.TORCHSCRIPT_FP16: torch_runner(torch.jit.script(model.backbone("fp16")), "cuda"),
+    }
+
+
+class EagerResNet(nn.Module):
+    """torchvision's ResNet50 as it comes, with the same answers as the exported backbone."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, resnet: ResNet) -> None:
+        super().__init__()
+        self.resnet = resnet
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN) * 255)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION) * 255)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """UINT8 [B, 224, 224, 3] -> m [B, 1024, 14, 14], v [B, 2048]."""
+        resnet = self.resnet
+        scaled = ((images - self.mean) / self.deviation).permute(0, 3, 1, 2).contiguous()
+        stem = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(scaled))))
+        feature_map = resnet.layer3(resnet.layer2(resnet.layer1(stem)))  # [B, 1024, 14, 14]
+        return feature_map, resnet.avgpool(resnet.layer4(feature_map)).flatten(1)
+
+
+def torch_runner(module: nn.Module, device: str = "cpu") -> Runner:
+    """A module of torch; on a GPU a call ends when the GPU has finished."""
+    module = module.to(device)
+
+    def run(images: Images) -> object:
+        with torch.inference_mode():
+            answer = module(torch.from_numpy(images).to(device))
+            if device != "cpu":
+                torch.cuda.synchronize()
+            return answer
+
+    return run
+
+
+def packed_runner(module: torch.jit.ScriptModule) -> Runner:
+    """A module as the embedded server runs it on a CPU."""
+    with torch.inference_mode():
+        packed = pack_convolutions(module, [torch.zeros(1, IMAGE_SIZE, IMAGE_SIZE, 3).byte()])
+
+    def run(images: Images) -> object:
+        with torch.inference_mode():
+            return (packed or module)(torch.from_numpy(images))
+
+    return run
+
+
+def _to_onnx(backbone: Backbone, path: Path) -> bytes:
+    example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)
+    torch.onnx.export(
+        backbone,
+        (example,),
+        path,
+        input_names=["IMAGE__0"],
+        dynamic_shapes={"IMAGE__0": {0: torch.export.Dim("batch")}},
+        external_data=False,
+        verbose=False,
+    )
+    return path.read_bytes()
+
+
+def openvino_runner(backbone: Backbone, precision: str) -> Runner:
+    """The backbone compiled by OpenVINO for each batch size that comes, one call at a time."""
+    compiled: dict[int, openvino.CompiledModel] = {}
+
+    def compile_for(batch_size: int) -> openvino.CompiledModel:
+        shape = [batch_size, IMAGE_SIZE, IMAGE_SIZE, 3]
+        example = torch.zeros(shape, dtype=torch.uint8)
+        model = openvino.convert_model(backbone, example_input=example, input=shape)
+        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        return openvino.Core().compile_model(model, "CPU", hints)
+
+    def run(images: Images) -> object:
+        if len(images) not in compiled:
+            compiled[len(images)] = compile_for(len(images))
+        return compiled[len(images)](images)
+
+    return run

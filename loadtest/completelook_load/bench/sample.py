@@ -1,0 +1,94 @@
+"""One measurement: something done again and again for a while, alone or by many at once."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from completelook.errors import CompleteLookError, ServerError
+
+# A closed loop goes on until each user has had so many answers on average; the first wave, which
+# meets an idle server, is left out.
+_WAVES = 4
+_LONGEST_S = 120.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a measurement gave: a call answers one image, or a batch of them."""
+
+    images_per_s: float
+    p50_s: float | None = None  # None where single answers were not timed
+    p95_s: float | None = None
+    failures: int = 0
+
+    @classmethod
+    def of(cls, images_per_s: float, latencies_s: list[float], failures: int = 0) -> "Sample":
+        p50_s, p95_s = np.percentile(latencies_s, (50, 95)).tolist()
+        return cls(images_per_s, p50_s, p95_s, failures)
+
+
+def repeat(call: Callable[[], object], batch_size: int, duration_s: float) -> Sample:
+    """Call a bare model on a batch, one call after the other, at least twice."""
+    latencies_s: list[float] = []
+    started_s = ended_s = time.perf_counter()
+    while len(latencies_s) < 2 or ended_s < started_s + duration_s:
+        called_s = ended_s
+        call()
+        ended_s = time.perf_counter()
+        latencies_s.append(ended_s - called_s)
+    return Sample.of(len(latencies_s) * batch_size / (ended_s - started_s), latencies_s)
+
+
+def closed_loop(ask: Callable[[], object], in_flight: int, duration_s: float) -> Sample:
+    """Keep so many requests of one image in flight, each user asking anew once answered.
+
+    Raises ServerError where hardly anything is answered.
+    """
+    loop = _Loop(ask, in_flight, duration_s)
+    with ThreadPoolExecutor(in_flight) as pool:
+        for user in [pool.submit(loop.run_user) for _ in range(in_flight)]:
+            user.result()
+    return loop.sample()
+
+
+class _Loop:
+    def __init__(self, ask: Callable[[], object], in_flight: int, duration_s: float) -> None:
+        self._ask = ask
+        self._in_flight = in_flight
+        self._answers: list[tuple[float, float]] = []  # when it ended, how long it took
+        self._failures: list[str] = []
+        self._started_s = time.perf_counter()
+        self._ends_s = self._started_s + duration_s
+
+    def run_user(self) -> None:
+        while not self._is_over():
+            sent_s = time.perf_counter()
+            try:
+                self._ask()
+            except (CompleteLookError, OSError) as error:
+                self._failures.append(str(error))
+                continue
+            ended_s = time.perf_counter()
+            self._answers.append((ended_s, ended_s - sent_s))
+
+    def _is_over(self) -> bool:
+        now_s = time.perf_counter()
+        if now_s > self._started_s + _LONGEST_S:
+            return True
+        return now_s >= self._ends_s and len(self._answers) >= _WAVES * self._in_flight
+
+    def sample(self) -> Sample:
+        """From the end of the first wave to when the last users were still asking."""
+        answers = sorted(self._answers)
+        if len(answers) <= 2 * self._in_flight:
+            reason = self._failures[0] if self._failures else "it is too slow"
+            raise ServerError(f"{len(answers)} answers with {self._in_flight} in flight: {reason}")
+        needed_s = answers[min(_WAVES * self._in_flight, len(answers)) - 1][0]
+        last_s = max(self._ends_s, needed_s)
+        first = self._in_flight
+        measured = [answer for answer in answers[first:] if answer[0] <= last_s]
+        span_s = measured[-1][0] - answers[first - 1][0]
+        latencies_s = [latency_s for _, latency_s in measured]
+        return Sample.of(len(measured) / span_s, latencies_s, len(self._failures))

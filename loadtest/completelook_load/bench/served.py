@@ -1,0 +1,118 @@
+"""The models behind servers: our Triton repository, LitServe and FastAPI, asked by many at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from completelook import CompleteLook
+from completelook.catalog.indexing import index
+from completelook.errors import ServerError
+from completelook.server import EmbeddedServer
+from completelook.server.installation import TUNING
+
+from completelook_load.bench import names
+from completelook_load.bench.app_server import AppServer, AsRequest, Image, as_bytes, as_json
+from completelook_load.bench.measurement import Contenders
+from completelook_load.bench.sample import Sample, closed_loop
+from completelook_load.bench.scene_model import contexts_of
+
+IN_FLIGHT = (1, 4, 16, 64)
+_PRODUCTS_IN_FLIGHT = 16
+# BF16 answers differ a little with the batch that they were part of.
+_SAME = 0.02
+
+Ask = Callable[[Image], object]
+
+
+@dataclass(frozen=True)
+class Server:
+    """What asks a server for a scene, and the blocks in which it runs if it does not always."""
+
+    ask: Ask
+    running: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+class Turns:
+    """Asks with one picture after the other, whichever user's turn it is."""
+
+    def __init__(self, ask: Ask, images: Sequence[Image]) -> None:
+        self._ask, self._images, self._lock = ask, cycle(images), Lock()
+
+    def __call__(self) -> object:
+        with self._lock:
+            image = next(self._images)
+        return self._ask(image)
+
+
+def start_servers(
+    stack: ExitStack, repository: Path, images: Sequence[Image]
+) -> tuple[CompleteLook, dict[str, Server]]:
+    """Start Triton and the apps; a client of the one, and all of them by name.
+
+    Raises ServerError where one does not start, or answers something else than Triton.
+    """
+    triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
+    address = stack.enter_context(triton).grpc_address
+    look = stack.enter_context(CompleteLook(address, timeout_s=60))
+    servers = {names.SERVED: Server(look.embed_scene)}
+    apps: dict[str, tuple[str, AsRequest, Mapping[str, str]]] = {
+        names.LITSERVE: ("lit_app", as_json, {}),
+        names.LITSERVE_TUNED: ("lit_app", as_json, TUNING),
+        names.FASTAPI: ("fastapi_app", as_bytes, {}),
+    }
+    for name, (module, as_request, environment) in apps.items():
+        app = AppServer(f"completelook_load.bench.{module}", repository, as_request, environment)
+        servers[name] = Server(stack.enter_context(app).ask, app.running)
+        with app.running():
+            _check_same(look, app.ask, name, images[0])
+    return look, servers
+
+
+def _check_same(look: CompleteLook, ask: Ask, name: str, image: Image) -> None:
+    answer = ask(image)
+    assert isinstance(answer, dict)
+    difference = np.abs(contexts_of(answer) - look.embed_scene(image).contexts).max()
+    if not difference <= _SAME:
+        raise ServerError(f"{name} and Triton differ by {difference:.3f} on the same picture")
+
+
+def served_contenders(
+    servers: dict[str, Server], images: Sequence[Image], duration_s: float
+) -> Contenders:
+    """Every server with every number of requests in flight."""
+    return {
+        names.in_flight(name, in_flight): partial(
+            _measure, server, Turns(server.ask, images), in_flight, duration_s
+        )
+        for name, server in servers.items()
+        for in_flight in IN_FLIGHT
+    }
+
+
+def _measure(server: Server, ask: Turns, in_flight: int, duration_s: float) -> Sample:
+    with server.running():
+        return closed_loop(ask, in_flight, duration_s)
+
+
+def product_contenders(
+    look: CompleteLook, images: Sequence[Image], products: Path, out: Path, duration_s: float
+) -> Contenders:
+    """Products asked for by a closed loop, and indexed from their files."""
+    ask = Turns(look.embed_product, images)
+    return {
+        names.in_flight(names.PRODUCTS_SERVED, _PRODUCTS_IN_FLIGHT): partial(
+            closed_loop, ask, _PRODUCTS_IN_FLIGHT, duration_s
+        ),
+        names.INDEX: partial(_index, look, products, out),
+    }
+
+
+def _index(look: CompleteLook, products: Path, out: Path) -> Sample:
+    """Index a table of products; what a single one of them took is not known."""
+    report = index(products, out, look, on_error="fail")
+    return Sample(report.images_per_s)

@@ -1,0 +1,130 @@
+"""A run as a page of Markdown and as a table of numbers."""
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+
+from completelook_load.traffic.exchange import MIX
+from completelook_load.traffic.perf_analyzer import WINDOW_S, WINDOWS, Figures
+from completelook_load.traffic.ramp import IN_FLIGHT, Run
+from completelook_load.traffic.stage import Latency, Stage
+from completelook_load.traffic.verdict import Verdict
+
+_COLUMNS = (
+    "stage", "offered/s", "arrivals", "answered/s", "p50 s", "p95 s", "p99 s",
+    "failed", "refused", "p95 of a refusal s", "sent late s",
+)  # fmt: skip
+
+
+def as_csv(run: Run) -> str:
+    """Every stage as a row."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_COLUMNS, *(_row(name, stage) for name, stage in run.stages.items())])
+    return text.getvalue()
+
+
+def as_markdown(run: Run, verdicts: Sequence[Verdict], figures: Figures) -> str:
+    """Objectives, stages, failures, where time goes, server's batches, perf_analyzer's figures."""
+    mix = ", ".join(f"{share} {kind}" for kind, share in MIX.items())
+    lines = [
+        f"Of ten requests: {mix}. Arrivals wait for no answer, pictures are decoded before, and "
+        "latency counts from when a request was due.",
+        "",
+        *(f"- {'holds' if each.held else 'MISSED'}: {each.text}" for each in verdicts),
+        "",
+        *_table(_COLUMNS, [_row(name, stage) for name, stage in run.stages.items()]),
+        "",
+        *_failures(run),
+        *_places(run),
+        "",
+        *_models(run),
+        *_closed_loops(run, figures),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, stage: Stage) -> list[str]:
+    return [
+        name,
+        f"{stage.rate:.2f}",
+        str(stage.arrivals),
+        f"{stage.throughput:.2f}",
+        *_quantiles(stage.answer),
+        str(sum(stage.failures.values())),
+        str(stage.refused),
+        _quantiles(stage.refusal)[1],
+        f"{stage.lag_s:.3f}",
+    ]
+
+
+def _quantiles(latency: Latency | None) -> list[str]:
+    if latency is None:
+        return ["-"] * 3
+    return [f"{value:.3f}" for value in (latency.p50_s, latency.p95_s, latency.p99_s)]
+
+
+def _failures(run: Run) -> list[str]:
+    rows = [
+        [name, str(count), text]
+        for name, stage in run.stages.items()
+        for text, count in stage.failures.items()
+    ]
+    return [*_table(("stage", "times", "status and message"), rows), ""] if rows else []
+
+
+def _places(run: Run) -> list[str]:
+    """Mean milliseconds of an answered request, by place."""
+    places = {name: stage.where_time_goes for name, stage in run.stages.items()}
+    named = next(filter(None, places.values()), None)
+    if named is None:
+        return ["The server does not tell its statistics, so where time goes is not known."]
+    rows = [
+        [name, *(f"{seconds * 1000:.1f}" for seconds in shares.values())]
+        for name, shares in places.items()
+        if shares
+    ]
+    return ["Mean milliseconds of an answered request:", "", *_table(("stage", *named), rows)]
+
+
+def _models(run: Run) -> list[str]:
+    rows = [
+        [name, model, str(times.requests), f"{times.mean_batch:.1f}", _histogram(times.batches)]
+        for name, stage in run.stages.items()
+        for model, times in stage.models.items()
+        if times.mean_batch is not None
+    ]
+    columns = ("stage", "model", "requests", "mean batch", "executions by batch size")
+    return [*_table(columns, rows), ""] if rows else []
+
+
+def _closed_loops(run: Run, figures: Figures) -> list[str]:
+    """What perf_analyzer measured, and why that is not everything where it is not."""
+    missing = [figures.missing] if figures.missing else []
+    if not figures.loops:
+        return missing
+    columns = ("in flight", "answered/s", "p50 s", "p95 s")
+    rows = [
+        [str(each.concurrency), f"{each.throughput:.2f}", f"{each.p50_s:.3f}", f"{each.p95_s:.3f}"]
+        for each in figures.loops
+    ]
+    lines = [*_about_closed_loops(run), "", *_table(columns, rows)]
+    return [*lines, "", *missing] if missing else lines
+
+
+def _about_closed_loops(run: Run) -> list[str]:
+    about = (
+        "NVIDIA's perf_analyzer on embed_scene alone: one random picture over and over, so many "
+        f"in flight for {WINDOWS} windows of {WINDOW_S:g} s, latency from when a request was sent."
+    )
+    if run.capacity is None:
+        return [about]
+    return [about, f"Our mix with {IN_FLIGHT} in flight: {run.capacity:.2f} answered/s."]
+
+
+def _histogram(batches: dict[int, int]) -> str:
+    return ", ".join(f"{size}: {count}" for size, count in batches.items())
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
