@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from completelook_build.errors import DataError
 from completelook_build.evaluation.comparison import Comparison, compare
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, Ranked
-from completelook_build.evaluation.results import fill, write_page
+from completelook_build.evaluation.results import write_page
 from completelook_build.evaluation.table import as_markdown, print_table
 from completelook_build.features.split import make_split
 from completelook_build.training.epochs import TrainingConfig
@@ -142,18 +141,6 @@ def test_a_figure_that_no_pair_defines_is_null_and_a_dash(material, comparison, 
     stored = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
     assert stored["rows"][0]["estimates"]["fill_in_the_blank"]["value"] is None
     assert "| - |" in as_markdown(stored)
-
-
-def test_filling_the_page_keeps_its_text():
-    text = "Before\n<!-- begin one -->\nold\n<!-- end one -->\nAfter\n"
-    once = fill(text, {"one": "new \\1\n"})
-    assert once == "Before\n<!-- begin one -->\nnew \\1\n<!-- end one -->\nAfter\n"
-    assert fill(once, {"one": "new \\1\n"}) == once
-
-
-def test_a_page_without_its_block_is_an_error():
-    with pytest.raises(DataError, match="begin one"):
-        fill("nothing here", {"one": "new"})
 
 
 def test_the_page_holds_the_stored_tables(material, comparison, tmp_path):

@@ -3,10 +3,8 @@
 import json
 from pathlib import Path
 
-import pytest
 from completelook_build.attention import results as attention_results
-from completelook_build.errors import DataError
-from completelook_build.evaluation.results import fill, write_page
+from completelook_build.evaluation.results import write_page
 
 PAGE = "before\n<!-- begin {0} -->\nold\n<!-- end {0} -->\nafter\n"
 
@@ -24,16 +22,6 @@ def study(mass_ratio: float) -> dict[str, object]:
         "saliency": {**own, "mass_ratio": estimate(1.0)},
     }
     return {"overall": figures, "categories": {"A|Rugs": figures}}
-
-
-def test_a_block_is_replaced_and_the_text_around_it_stays() -> None:
-    filled = fill(PAGE.format("showroom"), {"showroom": "new\n"})
-    assert filled == PAGE.format("showroom").replace("old", "new")
-
-
-def test_a_page_without_a_block_names_the_lines_that_it_misses() -> None:
-    with pytest.raises(DataError, match="begin ikea"):
-        fill(PAGE.format("showroom"), {"ikea": "new\n"})
 
 
 def test_a_page_says_what_was_not_measured_and_shows_what_was(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from completelook_build.evaluation.evaluate import markdown_row
+from completelook_build.report import markdown_table
 
 Figures = Mapping[str, Any]  # what attention.json holds
 
@@ -43,26 +43,20 @@ def _study(data: str, options: str, seed: int, work: Path, run: Callable[[str], 
 
 def as_markdown(forms: Mapping[str, Sequence[Figures]]) -> str:
     """A row for each form and seed, then the mean mass ratio of each category."""
-    lines = [markdown_row(_HEADS), markdown_row(["---", *["---:"] * (len(_HEADS) - 1)])]
-    for form, seeds in forms.items():
-        for seed, study in zip(SEEDS, seeds, strict=True):
-            lines.append(markdown_row([form, str(seed), *_cells(study["overall"])]))
+    rows = [
+        [form, str(seed), *_cells(study["overall"])]
+        for form, seeds in forms.items()
+        for seed, study in zip(SEEDS, seeds, strict=True)
+    ]
     first = next(iter(forms.values()))[0]
     views, scenes = first["overall"]["views"], first["overall"]["scenes"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{views} views of {scenes} test scenes. Mass ratio: the attention's mass inside the "
-            "anchor's box over the box's share of the area. Pointing: how often the map's peak is "
-            "inside, by chance the area. Entropy: 1 looks everywhere alike. Saliency: the spectral "
-            "residual of the same picture.",
-            "",
-            "The mean mass ratio over the seeds, by category:",
-            "",
-            *_categories(forms),
-            "",
-        ]
+    return (
+        f"{markdown_table(_HEADS, rows)}\n"
+        f"{views} views of {scenes} test scenes. Mass ratio: the attention's mass inside the "
+        "anchor's box over the box's share of the area. Pointing: how often the map's peak is "
+        "inside, by chance the area. Entropy: 1 looks everywhere alike. Saliency: the spectral "
+        "residual of the same picture.\n\n"
+        f"The mean mass ratio over the seeds, by category:\n\n{_categories(forms)}"
     )
 
 
@@ -83,16 +77,11 @@ def _estimate(estimate: Figures, digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _categories(forms: Mapping[str, Sequence[Figures]]) -> list[str]:
-    names = next(iter(forms.values()))[0]["categories"]
-    lines = [
-        markdown_row(["category", *forms]),
-        markdown_row(["---", *["---:"] * len(forms)]),
-    ]
-    for name in names:
-        ratios = [
-            fmean(study["categories"][name]["attention"]["mass_ratio"]["value"] for study in own)
-            for own in forms.values()
-        ]
-        lines.append(markdown_row([name.replace("|", r"\|"), *(f"{each:.2f}" for each in ratios)]))
-    return lines
+def _categories(forms: Mapping[str, Sequence[Figures]]) -> str:
+    def mean_ratio(category: str, seeds: Sequence[Figures]) -> str:
+        studies = [study["categories"][category]["attention"] for study in seeds]
+        return f"{fmean(study['mass_ratio']['value'] for study in studies):.2f}"
+
+    categories = next(iter(forms.values()))[0]["categories"]
+    rows = [[name, *(mean_ratio(name, seeds) for seeds in forms.values())] for name in categories]
+    return markdown_table(["category", *forms], rows)

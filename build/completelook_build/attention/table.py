@@ -11,8 +11,9 @@ from rich.table import Table
 
 from completelook_build.attention.study import AttentionFigures, AttentionStudy
 from completelook_build.console import results_console
-from completelook_build.evaluation.evaluate import in_one_line, in_two_lines, markdown_row
+from completelook_build.evaluation.evaluate import in_one_line, in_two_lines
 from completelook_build.evaluation.metrics import CONFIDENCE, RESAMPLES, Estimate
+from completelook_build.report import markdown_table
 
 
 def as_json(study: AttentionStudy) -> dict[str, object]:
@@ -36,13 +37,12 @@ def _nullable(content: Any) -> Any:
 
 def as_markdown(study: AttentionStudy) -> str:
     """A table to paste, a row for each category and one for all, and how to read it."""
-    columns = _columns(study.overall, study.has_anchors)
-    heads = ["category", "views", *columns]
-    lines = [markdown_row(heads), markdown_row(["---", *["---:"] * (len(heads) - 1)])]
-    for name, own in [*study.by_category.items(), ("all", study.overall)]:
-        cells = [in_one_line(each) for each in _columns(own, study.has_anchors).values()]
-        lines.append(markdown_row([name.replace("|", r"\|"), str(own.views), *cells]))
-    return "\n".join([*lines, "", method(study), ""])
+    rows = [
+        [name, str(own.views), *map(in_one_line, _columns(own, study.has_anchors).values())]
+        for name, own in [*study.by_category.items(), ("all", study.overall)]
+    ]
+    headings = ["category", "views", *_columns(study.overall, study.has_anchors)]
+    return f"{markdown_table(headings, rows)}\n{method(study)}\n"
 
 
 def print_table(study: AttentionStudy) -> None:

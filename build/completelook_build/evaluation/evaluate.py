@@ -20,6 +20,7 @@ from completelook_build.evaluation.metrics import (
 )
 from completelook_build.features.split import read_features
 from completelook_build.heads.scoring import PairScore, heads_distances, score_pairs
+from completelook_build.report import markdown_table
 from completelook_build.training.model_folder import load_model
 
 # What a reader sees of each metric, in the order of the columns.
@@ -83,13 +84,17 @@ class Evaluation:
 
     def as_markdown(self) -> str:
         """A table to paste, a row for each category and one for all, and a line on the method."""
-        heads = ["category", "pairs", "products", *HEADINGS.values()]
-        lines = [markdown_row(heads), markdown_row(["---", *["---:"] * (len(heads) - 1)])]
-        for name, own in [*self.by_category.items(), ("all", self.overall)]:
-            cells = [in_one_line(own.metrics[metric]) for metric in HEADINGS]
-            label = name.replace("|", r"\|")
-            lines.append(markdown_row([label, str(own.pairs), f"{own.candidates:.1f}", *cells]))
-        return "\n".join([*lines, "", self.method(), ""])
+        rows = [
+            [
+                name,
+                str(own.pairs),
+                f"{own.candidates:.1f}",
+                *(in_one_line(own.metrics[metric]) for metric in HEADINGS),
+            ]
+            for name, own in [*self.by_category.items(), ("all", self.overall)]
+        ]
+        table = markdown_table(["category", "pairs", "products", *HEADINGS.values()], rows)
+        return f"{table}\n{self.method()}\n"
 
     def method(self) -> str:
         """How to read the table, in a few sentences."""
@@ -203,8 +208,3 @@ def in_two_lines(estimate: Estimate) -> str:
         return f"{estimate.value:.3f}"
     low, high = (f"{end:.2f}".removeprefix("0") for end in (estimate.low, estimate.high))
     return f"{estimate.value:.3f}\n[dim]{low}-{high}[/]"
-
-
-def markdown_row(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"

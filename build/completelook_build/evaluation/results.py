@@ -5,11 +5,10 @@ kept in docs/results/, so that the page can be checked, and made anew, without m
 """
 
 import json
-import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from completelook.files import write_text
 
 from completelook_build.attention import results as attention_results
 from completelook_build.demo import run
-from completelook_build.errors import DataError
 from completelook_build.evaluation.table import as_markdown
+from completelook_build.report import replace_blocks
 
 PAGE = Path("docs/results.md")
 FIGURES = Path("docs/results")
@@ -74,21 +73,7 @@ def write_page(page: Path, figures: Path) -> None:
         "ikea": as_markdown,
     }
     blocks = {name: _block(figures / f"{name}.json", each) for name, each in renderers.items()}
-    write_text(page, fill(page.read_text(encoding="utf-8"), blocks))
-
-
-def fill(text: str, blocks: Mapping[str, str]) -> str:
-    """Put each block between its own `<!-- begin NAME -->` and `<!-- end NAME -->` lines.
-
-    Raises DataError where the text has no such pair of lines.
-    """
-    for name, block in blocks.items():
-        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
-        pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
-        if not pattern.search(text):
-            raise DataError(f"the page has no lines {begin.strip()!r} and {end!r}; put them back")
-        text = pattern.sub(lambda found, block=block: f"{found[1]}{block}{found[2]}", text)  # type: ignore[misc]
-    return text
+    write_text(page, replace_blocks(page.read_text(encoding="utf-8"), blocks))
 
 
 def _block(figures: Path, render: Callable[[Any], str]) -> str:

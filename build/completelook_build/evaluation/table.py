@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from completelook_build.report import markdown_table
+
 _COLUMNS = {
     "pairwise_accuracy": "accuracy [95% interval]",
     "top_1_accuracy": "top 1",
@@ -18,13 +20,9 @@ _COLUMNS = {
 def as_markdown(table: Mapping[str, Any]) -> str:
     """What was measured, the table, and what each row is taken to be."""
     header = ["", *_COLUMNS.values(), "ROC AUC", "accuracy of each seed"]
-    lines = [
-        _line(header),
-        _line(["---", *["---:"] * (len(header) - 1)]),
-        *(_line(_cells(row)) for row in table["rows"]),
-    ]
-    notes = [f"- **{row['title']}**: {row['note']}{_chosen(row)}" for row in table["rows"]]
-    return "\n".join([describe(table), "", *lines, "", *notes]) + "\n"
+    rows = markdown_table(header, map(_cells, table["rows"]))
+    notes = [f"- **{row['title']}**: {row['note']}{_chosen(row)}\n" for row in table["rows"]]
+    return f"{describe(table)}\n\n{rows}\n{''.join(notes)}"
 
 
 def describe(table: Mapping[str, Any]) -> str:
@@ -78,7 +76,3 @@ def _chosen(row: Mapping[str, Any]) -> str:
     """What validation chose for each seed, where there was something to choose."""
     chosen = "; ".join(choice for choice in row["choices"] if choice)
     return f" Chosen on validation scenes, seed by seed: {chosen}." if chosen else ""
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

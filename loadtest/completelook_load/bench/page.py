@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from completelook.files import write_text
-from completelook_build.evaluation.evaluate import markdown_row
-from completelook_build.evaluation.results import fill
+from completelook_build.report import markdown_table, replace_blocks
 
 from completelook_load.bench.machine import Machine, slug
 from completelook_load.bench.measurement import Figure, best, p50_of, p95_of, ratio, throughput
@@ -56,7 +55,7 @@ def write_page(page: Path, figures: Path) -> None:
     if all(benchmark.machine["GPU"] == "none" for benchmark in benchmarks):
         parts.append(_NO_GPU)
     blocks = {"machines": "\n".join(parts)}
-    write_text(page, fill(page.read_text(encoding="utf-8"), blocks))
+    write_text(page, replace_blocks(page.read_text(encoding="utf-8"), blocks))
 
 
 def _lines(benchmark: Benchmark) -> Iterator[str]:
@@ -65,19 +64,12 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
     yield ""
     yield "; ".join(f"{name}: {value}" for name, value in machine.items()) + "."
     yield ""
-    yield from _table(("ratio", "found", "wanted", ""), map(_target_cells, judge(rounds)))
-    yield ""
+    yield markdown_table(("ratio", "found", "wanted", ""), map(_target_cells, judge(rounds)))
     if benchmark.operations:
         yield _share_of_peak(rounds, benchmark.operations)
         yield ""
     columns = ("", "images/s", f"/ {_BASE}", "p50 ms", "p95 ms", "failed")
-    yield from _table(columns, (_cells(rounds, name) for name in rounds))
-
-
-def _table(columns: tuple[str, ...], rows: Iterator[list[str]]) -> Iterator[str]:
-    yield markdown_row(columns)
-    yield markdown_row(["---"] + ["---:"] * (len(columns) - 1))
-    yield from map(markdown_row, rows)
+    yield markdown_table(columns, (_cells(rounds, name) for name in rounds)).rstrip()
 
 
 def _target_cells(target: Target) -> list[str]:
