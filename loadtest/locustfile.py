@@ -7,6 +7,6 @@ The first is closed: each of 8 users asks again when it has its answer. The seco
 arrive at their rate whatever became of the earlier ones. `make loadtest` gives `--ramp`.
 """
 
-from completelook_load.traffic.users import Arrivals, Ramp, Visitors
+from completelook_load.traffic.locust_users import Arrivals, Ramp, Visitors
 
 __all__ = ["Arrivals", "Ramp", "Visitors"]

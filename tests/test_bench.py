@@ -9,12 +9,12 @@ import pytest
 from completelook import CompleteLook
 from completelook.errors import ServerError
 from completelook.server import EmbeddedServer
-from completelook_load.bench import names
-from completelook_load.bench.app_server import AppServer, as_bytes
-from completelook_load.bench.measurement import Figure, measure, ratio
+from completelook_load.bench import contenders as named
+from completelook_load.bench.app_server import AppServer, as_bytes, contexts_of
+from completelook_load.bench.apps import picture
+from completelook_load.bench.contenders import Figure, measure, ratio
 from completelook_load.bench.page import Benchmark, write_page
 from completelook_load.bench.sample import Sample, closed_loop, repeat
-from completelook_load.bench.scene_model import contexts_of
 from completelook_load.bench.targets import judge
 
 _MACHINE = {"GPU": "none", "CPU": "2 cores of a Fast CPU", "memory": "4 GiB"}
@@ -91,13 +91,13 @@ def test_a_closed_loop_counts_failures_beside_answers() -> None:
 def _rounds() -> dict[str, list[Sample]]:
     fast, slow = Sample(40.0, 0.02, 0.03), Sample(10.0, 0.1, 0.2)
     return {
-        names.at_batch(names.EAGER, 1): [slow, slow],
-        names.at_batch(names.TORCHSCRIPT_BF16, 1): [Sample(30.0, 0.02, 0.03)] * 2,
-        names.at_batch(names.TORCHSCRIPT_BF16, 8): [Sample(50.0, 0.2, 0.3)] * 2,
-        names.in_flight(names.SERVED, 1): [fast, fast],
-        names.in_flight(names.SERVED, 16): [fast, fast],
-        names.INDEX: [Sample(35.0)] * 2,
-        names.in_flight(names.PRODUCTS_SERVED, 16): [fast, fast],
+        named.at_batch(named.EAGER, 1): [slow, slow],
+        named.at_batch(named.TORCHSCRIPT_BF16, 1): [Sample(30.0, 0.02, 0.03)] * 2,
+        named.at_batch(named.TORCHSCRIPT_BF16, 8): [Sample(50.0, 0.2, 0.3)] * 2,
+        named.in_flight(named.SERVED, 1): [fast, fast],
+        named.in_flight(named.SERVED, 16): [fast, fast],
+        named.INDEX: [Sample(35.0)] * 2,
+        named.in_flight(named.PRODUCTS_SERVED, 16): [fast, fast],
     }
 
 
@@ -136,9 +136,6 @@ def test_the_page_keeps_its_text_and_gives_ratios_before_figures(tmp_path: Path)
 
 
 def test_the_app_and_its_client_agree_on_a_picture() -> None:
-    from completelook_load.bench.app_server import as_bytes
-    from completelook_load.bench.scene_model import picture
-
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)
 
     assert (picture(as_bytes(image)["body"]) == image).all()
@@ -157,7 +154,7 @@ def test_an_app_answers_as_triton_does_and_stands_still_while_others_are_measure
     exported: Path, server: EmbeddedServer
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    with AppServer("completelook_load.bench.fastapi_app", exported, as_bytes, {}) as app:
+    with AppServer("fastapi", exported, as_bytes, {}) as app:
         assert _stands_still(app._process.pid)
         with app.running():
             answer = app.ask(image)

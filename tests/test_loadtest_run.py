@@ -8,10 +8,9 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from completelook_load.traffic.arrivals import arrival_times
-from completelook_load.traffic.exchange import Outcome
-from completelook_load.traffic.knee import find_knee
-from completelook_load.traffic.ramp import Run
+from completelook_load.traffic.ramp import Run, find_knee
+from completelook_load.traffic.request import Outcome
+from completelook_load.traffic.schedule import arrival_times
 from completelook_load.traffic.stage import Latency, Stage, summarize
 from completelook_load.traffic.verdict import judge
 from fakes import FakeTriton, picture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from completelook_load.traffic import perf_analyzer
-from completelook_load.traffic.exchange import Outcome
 from completelook_load.traffic.perf_analyzer import ClosedLoop, Figures, measure, parse_report
 from completelook_load.traffic.ramp import Run
+from completelook_load.traffic.report import as_markdown
+from completelook_load.traffic.request import Outcome
 from completelook_load.traffic.stage import summarize
-from completelook_load.traffic.summary import as_markdown
 
 # As the program of the tritonclient 2.51.0 wheel wrote it, without an end of the last line.
 HEADER = (

@@ -1,5 +1,8 @@
 """A tritonserver of one's own, without a container: for a laptop, the demo and the tests."""
 
 from completelook.server.embedded import EmbeddedServer
+from completelook.server.installation import TUNING
+from completelook.server.ports import claim_ports
+from completelook.server.process import bound_to_this_process
 
-__all__ = ["EmbeddedServer"]
+__all__ = ["TUNING", "EmbeddedServer", "bound_to_this_process", "claim_ports"]

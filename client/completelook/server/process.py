@@ -18,6 +18,14 @@ EXIT_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = EXIT_TIMEOUT_S + 5
 
 
+def bound_to_this_process(command: Sequence[str]) -> list[str]:
+    """The command to start in place of another, so that it does not outlive this process.
+
+    The kernel kills it when the thread that started it ends, however that comes.
+    """
+    return [sys.executable, "-I", str(_LAUNCHER), str(os.getpid()), *command]
+
+
 class ServerProcess:
     """A tritonserver, started. It never outlives this Python process, however that ends."""
 
@@ -87,7 +95,7 @@ class ServerProcess:
         """
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", str(_LAUNCHER), str(os.getpid()), *command],
+                bound_to_this_process(command),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -15,20 +15,19 @@ from completelook_build.training.model_folder import TrainedModel, load_model
 
 from completelook_load.bench.app_server import Image
 from completelook_load.bench.bare import bare_contenders, cpu_runners, gpu_runners
+from completelook_load.bench.contenders import Contenders, measure
 from completelook_load.bench.machine import (
     describe_machine,
     gpu_operations_per_s,
     operations_per_image,
 )
-from completelook_load.bench.measurement import Contenders, measure
 from completelook_load.bench.page import FIGURES, PAGE, Benchmark, write_page
 from completelook_load.bench.served import (
     product_contenders,
     served_contenders,
     start_servers,
 )
-from completelook_load.traffic.paths import PICTURES, REPORTS
-from completelook_load.traffic.pictures import decode, find_pictures
+from completelook_load.inputs import PICTURES, REPORTS, decode, find_pictures
 
 _MODEL = Path("demo/model")
 _PRODUCTS = Path("demo/showroom/products.csv")

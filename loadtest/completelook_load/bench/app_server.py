@@ -14,18 +14,18 @@ from typing import Any, Self
 
 import numpy as np
 import urllib3
+from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import ServerError
-from completelook.server import process as server_process
-from completelook.server.ports import claim_ports
+from completelook.server import bound_to_this_process, claim_ports
 from numpy.typing import NDArray
 
-from completelook_load.bench.scene_model import Answer
-
+_APPS = "completelook_load.bench.apps"
 _HOST = "127.0.0.1"
 _START_S = 180.0
 _ANSWER_S = 60.0
 _MOST_IN_FLIGHT = 64
 
+Answer = dict[str, str]
 Image = NDArray[np.uint8]  # [224, 224, 3]
 AsRequest = Callable[[Image], dict[str, Any]]
 
@@ -40,6 +40,13 @@ def as_bytes(image: Image) -> dict[str, Any]:
     return {"body": image.tobytes(), "headers": {"Content-Type": "application/octet-stream"}}
 
 
+def contexts_of(answer: Answer) -> NDArray[np.float32]:
+    """The context embeddings [C, 128] of an answer."""
+    return np.frombuffer(base64.b64decode(answer["contexts"]), np.float32).reshape(
+        -1, EMBEDDING_SIZE
+    )
+
+
 class AppServer:
     """A running app, and `ask`, which sends it a picture; thread-safe.
 
@@ -49,23 +56,21 @@ class AppServer:
 
     def __init__(
         self,
-        module: str,
+        app: str,
         repository: Path,
         as_request: AsRequest,
         environment: Mapping[str, str],
     ) -> None:
-        self._module, self._repository, self._as_request = module, repository, as_request
+        self._app, self._repository, self._as_request = app, repository, as_request
         self._environment = environment
         self._port = claim_ports(_HOST, {"port": 0})["port"]
         self._pool = self._connected()
 
     def __enter__(self) -> Self:
-        # The launcher sees to it that the app does not outlive this process.
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-I", str(server_process._LAUNCHER), str(os.getpid())),
-                *(sys.executable, "-m", self._module, str(self._repository), str(self._port)),
-            ],
+            bound_to_this_process(
+                [sys.executable, "-m", _APPS, self._app, str(self._repository), str(self._port)]
+            ),
             env={**self._environment, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -107,9 +112,9 @@ class AppServer:
         try:
             response = self._pool.request("POST", "/predict", **self._as_request(image))
         except urllib3.exceptions.HTTPError as error:
-            raise ServerError(f"{self._module} does not answer: {error}") from error
+            raise ServerError(f"{self._app} does not answer: {error}") from error
         if response.status != 200:
-            raise ServerError(f"{self._module} answers with status {response.status}")
+            raise ServerError(f"{self._app} answers with status {response.status}")
         answer: Answer = response.json()
         return answer
 
@@ -122,7 +127,9 @@ class AppServer:
         end_s = time.monotonic() + _START_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > end_s:
-                raise ServerError(f"{self._module} did not start; run it alone to see why")
+                raise ServerError(
+                    f"{self._app} did not start: see `python -m {_APPS} {self._app} FOLDER PORT`"
+                )
             time.sleep(0.2)
 
     def _is_ready(self) -> bool:

@@ -10,15 +10,15 @@ import onnxruntime
 import openvino
 import torch
 from completelook.contract import IMAGE_SIZE
-from completelook.server.pytorch_backend.convolutions import pack_convolutions
+from completelook.server.pytorch_backend import pack_convolutions
 from completelook_build.backbones.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from completelook_build.training.model_folder import TrainedModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
-from completelook_load.bench import names
-from completelook_load.bench.measurement import Contenders
+from completelook_load.bench import contenders as named
+from completelook_load.bench.contenders import Contenders
 from completelook_load.bench.sample import Sample, repeat
 
 Images = NDArray[np.uint8]  # [B, 224, 224, 3]
@@ -36,7 +36,7 @@ def bare_contenders(
             call = partial(runner, batch)
             for _ in range(3):  # the profiling executor compiles on the second run
                 call()
-            contenders[names.at_batch(name, batch_size)] = partial(
+            contenders[named.at_batch(name, batch_size)] = partial(
                 repeat, call, batch_size, duration_s
             )
     return contenders
@@ -49,22 +49,22 @@ def cpu_runners(model: TrainedModel) -> dict[str, Runner]:
         onnx = _to_onnx(fp32, Path(folder) / "backbone.onnx")
         session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     return {
-        names.EAGER: torch_runner(EagerResNet(model.resnet).eval()),
-        names.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(fp32)),
-        names.TORCHSCRIPT_BF16: torch_runner(bf16),
-        names.PACKED_BF16: packed_runner(bf16),
-        names.ONNX_RUNTIME: lambda images: session.run(None, {"IMAGE__0": images}),
-        names.OPENVINO_FP32: openvino_runner(fp32, "f32"),
-        names.OPENVINO_BF16: openvino_runner(fp32, "bf16"),
+        named.EAGER: torch_runner(EagerResNet(model.resnet).eval()),
+        named.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(fp32)),
+        named.TORCHSCRIPT_BF16: torch_runner(bf16),
+        named.PACKED_BF16: packed_runner(bf16),
+        named.ONNX_RUNTIME: lambda images: session.run(None, {"IMAGE__0": images}),
+        named.OPENVINO_FP32: openvino_runner(fp32, "f32"),
+        named.OPENVINO_BF16: openvino_runner(fp32, "bf16"),
     }
 
 
 def gpu_runners(model: TrainedModel) -> dict[str, Runner]:
     """The backbone on an NVIDIA GPU; pictures come from the host, as they do to a server."""
     return {
-        names.EAGER: torch_runner(EagerResNet(model.resnet).eval(), "cuda"),
-        names.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(model.backbone()), "cuda"),
-        names.TORCHSCRIPT_FP16: torch_runner(torch.jit.script(model.backbone("fp16")), "cuda"),
+        named.EAGER: torch_runner(EagerResNet(model.resnet).eval(), "cuda"),
+        named.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(model.backbone()), "cuda"),
+        named.TORCHSCRIPT_FP16: torch_runner(torch.jit.script(model.backbone("fp16")), "cuda"),
     }
 
 

@@ -9,9 +9,18 @@ from typing import Any
 from completelook.files import write_text
 from completelook_build.report import markdown_table, replace_blocks
 
+from completelook_load.bench.contenders import (
+    EAGER,
+    TORCHSCRIPT_FP16,
+    Figure,
+    at_batch,
+    best,
+    p50_of,
+    p95_of,
+    ratio,
+    throughput,
+)
 from completelook_load.bench.machine import Machine, slug
-from completelook_load.bench.measurement import Figure, best, p50_of, p95_of, ratio, throughput
-from completelook_load.bench.names import EAGER, TORCHSCRIPT_FP16, at_batch
 from completelook_load.bench.sample import Sample
 from completelook_load.bench.targets import Target, judge
 

@@ -9,17 +9,21 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from completelook import CompleteLook
-from completelook.catalog.indexing import index
+from completelook import CompleteLook, index
 from completelook.errors import ServerError
-from completelook.server import EmbeddedServer
-from completelook.server.installation import TUNING
+from completelook.server import TUNING, EmbeddedServer
 
-from completelook_load.bench import names
-from completelook_load.bench.app_server import AppServer, AsRequest, Image, as_bytes, as_json
-from completelook_load.bench.measurement import Contenders
+from completelook_load.bench import contenders as named
+from completelook_load.bench.app_server import (
+    AppServer,
+    AsRequest,
+    Image,
+    as_bytes,
+    as_json,
+    contexts_of,
+)
+from completelook_load.bench.contenders import Contenders
 from completelook_load.bench.sample import Sample, closed_loop
-from completelook_load.bench.scene_model import contexts_of
 
 IN_FLIGHT = (1, 4, 16, 64)
 _PRODUCTS_IN_FLIGHT = 16
@@ -59,14 +63,14 @@ def start_servers(
     triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
     address = stack.enter_context(triton).grpc_address
     look = stack.enter_context(CompleteLook(address, timeout_s=60))
-    servers = {names.SERVED: Server(look.embed_scene)}
+    servers = {named.SERVED: Server(look.embed_scene)}
     apps: dict[str, tuple[str, AsRequest, Mapping[str, str]]] = {
-        names.LITSERVE: ("lit_app", as_json, {}),
-        names.LITSERVE_TUNED: ("lit_app", as_json, TUNING),
-        names.FASTAPI: ("fastapi_app", as_bytes, {}),
+        named.LITSERVE: ("litserve", as_json, {}),
+        named.LITSERVE_TUNED: ("litserve", as_json, TUNING),
+        named.FASTAPI: ("fastapi", as_bytes, {}),
     }
-    for name, (module, as_request, environment) in apps.items():
-        app = AppServer(f"completelook_load.bench.{module}", repository, as_request, environment)
+    for name, (kind, as_request, environment) in apps.items():
+        app = AppServer(kind, repository, as_request, environment)
         servers[name] = Server(stack.enter_context(app).ask, app.running)
         with app.running():
             _check_same(look, app.ask, name, images[0])
@@ -86,7 +90,7 @@ def served_contenders(
 ) -> Contenders:
     """Every server with every number of requests in flight."""
     return {
-        names.in_flight(name, in_flight): partial(
+        named.in_flight(name, in_flight): partial(
             _measure, server, Turns(server.ask, images), in_flight, duration_s
         )
         for name, server in servers.items()
@@ -105,10 +109,10 @@ def product_contenders(
     """Products asked for by a closed loop, and indexed from their files."""
     ask = Turns(look.embed_product, images)
     return {
-        names.in_flight(names.PRODUCTS_SERVED, _PRODUCTS_IN_FLIGHT): partial(
+        named.in_flight(named.PRODUCTS_SERVED, _PRODUCTS_IN_FLIGHT): partial(
             closed_loop, ask, _PRODUCTS_IN_FLIGHT, duration_s
         ),
-        names.INDEX: partial(_index, look, products, out),
+        named.INDEX: partial(_index, look, products, out),
     }
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from completelook_load.bench.measurement import Figure, Rounds, best, p50_of, p95_of, ratio
-from completelook_load.bench.names import (
+from completelook_load.bench.contenders import (
     EAGER,
     INDEX,
     LITSERVE,
@@ -12,8 +11,14 @@ from completelook_load.bench.names import (
     PRODUCTS_SERVED,
     SERVED,
     TORCHSCRIPT_BF16,
+    Figure,
+    Rounds,
     at_batch,
+    best,
     in_flight,
+    p50_of,
+    p95_of,
+    ratio,
 )
 from completelook_load.bench.sample import Sample
 

@@ -1,6 +1,5 @@
 """`python -m completelook_load.traffic`: a ramp, its report, and whether the objectives are met."""
 
-import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -10,18 +9,17 @@ from typing import Annotated
 import typer
 from completelook.errors import CompleteLookError, ServerError
 from completelook.files import write_text
-from completelook.server import EmbeddedServer
-from completelook.server import process as server_process
+from completelook.server import EmbeddedServer, bound_to_this_process
 from completelook_build.console import say
 
-from completelook_load.traffic.chart import draw_run
-from completelook_load.traffic.exchange import TIMEOUT_S
-from completelook_load.traffic.paths import CATALOG, LOCUSTFILE, PICTURES, REPORTS
+from completelook_load.inputs import CATALOG, PICTURES, REPORTS
 from completelook_load.traffic.perf_analyzer import Figures, measure
 from completelook_load.traffic.ramp import Plan, Run, parse_rates
-from completelook_load.traffic.summary import as_csv, as_markdown
+from completelook_load.traffic.report import as_csv, as_markdown, draw_run
+from completelook_load.traffic.request import TIMEOUT_S
 from completelook_load.traffic.verdict import judge
 
+_LOCUSTFILE = Path(__file__).parents[2] / "locustfile.py"
 # Requests that linger, after each stage, and locust's own start and end.
 _GRACE_S = 60.0
 
@@ -69,7 +67,7 @@ def run_locust(plan: Plan, server: str, catalog: Path, pictures: Path, reports: 
     """
     result = reports / "run.json"
     arguments = {
-        "-f": LOCUSTFILE, "--host": server, "--catalog": catalog, "--pictures": pictures,
+        "-f": _LOCUSTFILE, "--host": server, "--catalog": catalog, "--pictures": pictures,
         "--ramp": result, "--stage-s": plan.stage_s, "--objective-p95-s": plan.objective_p95_s,
         "--html": reports / "locust.html", "--csv": reports / "locust", "--loglevel": "WARNING",
         # In place of tables on the terminal.
@@ -78,13 +76,16 @@ def run_locust(plan: Plan, server: str, catalog: Path, pictures: Path, reports: 
     if plan.rates:
         arguments["--rates"] = ",".join(map(str, plan.rates))
     options = [str(part) for pair in arguments.items() for part in pair]
-    # The launcher sees to it that locust does not outlive this process.
-    launcher = [sys.executable, "-I", str(server_process._LAUNCHER), str(os.getpid())]
-    command = [*launcher, sys.executable, "-m", "locust", *options, "--headless", "--only-summary"]
+    locust = [sys.executable, "-m", "locust", *options, "--headless", "--only-summary"]
     # Twice, for the sake of the requests that linger after every stage.
     longest_s = 2 * plan.longest_s + TIMEOUT_S + _GRACE_S
     try:
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=longest_s, check=False)
+        done = subprocess.run(
+            bound_to_this_process(locust),
+            stdout=subprocess.DEVNULL,
+            timeout=longest_s,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise ServerError(f"the ramp did not end within {longest_s:.0f} s and was ended") from error
     if done.returncode:

@@ -6,17 +6,15 @@ picture, which a server that remembers answers would not compute.
 """
 
 import csv
-import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from completelook.contract import EMBED_SCENE
 from completelook.files import write_text
-from completelook.server import process as server_process
+from completelook.server import bound_to_this_process
 from completelook_build.console import say
 
 _PROGRAM = "perf_analyzer"
@@ -106,11 +104,9 @@ def _run(program: str, server: str, concurrency: int, report: Path) -> None:
         "--stability-percentage": _ANY_PERCENTAGE, "-f": report,
     }  # fmt: skip
     options = [str(part) for pair in arguments.items() for part in pair]
-    # The launcher sees to it that the program does not outlive this process.
-    launcher = [sys.executable, "-I", str(server_process._LAUNCHER), str(os.getpid())]
     try:
         done = subprocess.run(
-            [*launcher, program, *options],
+            bound_to_this_process([program, *options]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

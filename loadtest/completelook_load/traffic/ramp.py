@@ -12,12 +12,9 @@ from completelook.errors import ServerError
 from completelook_build.console import say
 from gevent.pool import Group
 
-from completelook_load.traffic.arrivals import arrival_times
-from completelook_load.traffic.exchange import Outcome
-from completelook_load.traffic.knee import find_knee
-from completelook_load.traffic.playing import keep_in_flight, play
-from completelook_load.traffic.server_times import times_between
-from completelook_load.traffic.stage import Stage, stage_from_json, summarize
+from completelook_load.traffic.request import Outcome
+from completelook_load.traffic.schedule import arrival_times, keep_in_flight, send_on_time
+from completelook_load.traffic.stage import Stage, stage_from_json, summarize, times_between
 
 # Shares of what the server answers with many requests in flight.
 _SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -88,6 +85,17 @@ class Run:
         return cls(**{**fields, **after, "ramp": tuple(map(stage_from_json, fields["ramp"]))})
 
 
+def keeps(stage: Stage, objective_p95_s: float) -> bool:
+    """Whether every request of a stage was answered, and 95% of them in time."""
+    return not stage.failures and stage.answer is not None and stage.answer.p95_s <= objective_p95_s
+
+
+def find_knee(stages: Sequence[Stage], objective_p95_s: float) -> Stage | None:
+    """The stage of the highest rate that keeps the objective, None where none does."""
+    keeping = [stage for stage in stages if keeps(stage, objective_p95_s)]
+    return max(keeping, key=lambda stage: stage.rate, default=None)
+
+
 def run_ramp(plan: Plan, ask: Ask, read_counters: Callable[[], Counters]) -> Run:
     """Run a plan's stages one after the other, and say how each went.
 
@@ -135,7 +143,7 @@ def _run_stage(
     label = f"{rate:.1f}/s"
     before, in_flight, started_s = read_counters(), Group(), time.perf_counter()
     offsets_s = arrival_times(rate, duration_s, random).tolist()
-    play(
+    send_on_time(
         offsets_s,
         started_s,
         lambda due_s: outcomes.append(ask(due_s=due_s, label=label)),

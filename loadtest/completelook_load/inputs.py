@@ -1,4 +1,4 @@
-"""The pictures that are sent."""
+"""What is sent, by default what `make demo` has left in a checkout, and where reports go."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,10 @@ import numpy as np
 from completelook import ImageSource, load_image
 from completelook_build.errors import DataError
 from numpy.typing import NDArray
+
+CATALOG = Path("demo/catalog.arrow")
+PICTURES = Path("demo/showroom/images")
+REPORTS = Path("loadtest/reports")
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # Enough to differ in size and content; a decoded one takes 150 KB.

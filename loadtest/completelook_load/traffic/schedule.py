@@ -1,13 +1,27 @@
-"""Requests sent while others wait: by a schedule, or as soon as one of so many is answered."""
+"""When requests are sent: at a rate (open loop), or once one of so many is answered (closed)."""
 
 import time
 from collections.abc import Callable, Iterable
 
 import gevent
+import numpy as np
 from gevent.pool import Group
+from numpy.typing import NDArray
 
 
-def play(
+def arrival_times(
+    rate: float, duration_s: float, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Moments in [0, duration_s), ascending [N]: a Poisson process at a constant rate.
+
+    N is not left to chance, so that a stage offers exactly its rate: given their number, the
+    arrivals of a Poisson process are independent and uniform.
+    """
+    count = max(1, round(rate * duration_s))
+    return np.sort(random.uniform(0, duration_s, count))
+
+
+def send_on_time(
     offsets_s: Iterable[float], started_s: float, ask: Callable[[float], object], in_flight: Group
 ) -> None:
     """Ask at each moment after the start, whatever became of the requests before it.

@@ -1,4 +1,4 @@
-"""One request and how it ended."""
+"""One request, drawn from the mix, and how it ended."""
 
 import random
 import time
@@ -46,7 +46,7 @@ class Shopper(CompleteLook):
         self._connection = Connection(server, timeout_s=TIMEOUT_S, retries=False)
 
 
-class Exchange:
+class RequestMix:
     """Asks a server for things, in the mix, about pictures in turn."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Exchange:
         self._pictures = pictures
         self._random = random.Random(seed)
 
-    def ask(self, kind: str | None = None, *, due_s: float | None = None) -> Outcome:
+    def send(self, kind: str | None = None, *, due_s: float | None = None) -> Outcome:
         """Send one request, of a kind drawn from the mix unless it is named, and time it."""
         kind = kind or self._random.choices(list(MIX), list(MIX.values()))[0]
         picture = self._random.choice(self._pictures)

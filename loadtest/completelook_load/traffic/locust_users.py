@@ -25,13 +25,11 @@ from gevent import get_hub
 from gevent.pool import Group
 from tritonclient.grpc import InferenceServerClient
 
-from completelook_load.traffic.arrivals import arrival_times
-from completelook_load.traffic.exchange import MIX, Exchange, Outcome, Shopper
-from completelook_load.traffic.paths import CATALOG, PICTURES
-from completelook_load.traffic.pictures import decode, find_pictures
-from completelook_load.traffic.playing import play
+from completelook_load.inputs import CATALOG, PICTURES, decode, find_pictures
 from completelook_load.traffic.ramp import Plan, parse_rates, run_ramp
-from completelook_load.traffic.server_times import read_counters
+from completelook_load.traffic.request import MIX, Outcome, RequestMix, Shopper
+from completelook_load.traffic.schedule import arrival_times, send_on_time
+from completelook_load.traffic.stage import read_counters
 
 # gRPC waits for every call in a thread of gevent's pool. With its 10, a refusal would be seen only
 # when a slow answer before it has freed one.
@@ -70,8 +68,8 @@ def prepare(environment: Environment, **_: Any) -> None:
     try:
         pictures = find_pictures(options.pictures)
         sources = decode(pictures) if open_loop else pictures
-        _Load.exchange = Exchange(shopper, Catalog.open(options.catalog), sources, _SEED)
-        _Load.exchange.check()
+        _Load.requests = RequestMix(shopper, Catalog.open(options.catalog), sources, _SEED)
+        _Load.requests.check()
     except CompleteLookError as error:
         shopper.close()
         sys.exit(f"error: {' '.join(str(error).split())}")
@@ -92,11 +90,11 @@ class _Load(User):
     """What all users share: one connection, as a process of the client library has."""
 
     abstract = True
-    exchange: Exchange
+    requests: RequestMix
 
     def ask(self, *, kind: str | None = None, due_s: float | None = None, label: str) -> Outcome:
         """Send one request and tell locust how it ended, with a failure as text."""
-        outcome = self.exchange.ask(kind, due_s=due_s)
+        outcome = self.requests.send(kind, due_s=due_s)
         self.environment.events.request.fire(
             request_type=label,
             name=outcome.kind,
@@ -140,7 +138,7 @@ class Arrivals(_Load):
         started_s = time.perf_counter()
         while True:
             offsets_s = arrival_times(rate, _WINDOW_S, random).tolist()
-            play(offsets_s, started_s, self._ask_due, self.in_flight)
+            send_on_time(offsets_s, started_s, self._ask_due, self.in_flight)
             started_s += _WINDOW_S
 
     def _ask_due(self, due_s: float) -> None:
