@@ -18,13 +18,13 @@ from fastapi import Body, FastAPI
 from numpy.typing import NDArray
 from torch import Tensor
 
+from completelook_load.bench.app_server import Answer
+
 _HOST = "127.0.0.1"
 # Room for the users of a busy run, and long enough for those who were answered together to be
 # back: with 0 it would take what is there, which is one.
 _MAX_BATCH_SIZE = 32
 _BATCH_TIMEOUT_S = 0.01
-
-Answer = dict[str, str]
 
 
 class SceneModel:
