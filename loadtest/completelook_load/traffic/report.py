@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
+from completelook_build.report import markdown_table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,6 +19,8 @@ _COLUMNS = (
     "stage", "offered/s", "arrivals", "answered/s", "p50 s", "p95 s", "p99 s",
     "failed", "refused", "p95 of a refusal s", "sent late s",
 )  # fmt: skip
+_COLORS = ("#2f6f73", "#d08c3f", "#b5523b")
+_PLACES = ("#b5523b", "#2f6f73", "#7fb0a8", "#c9b28f", "#999999")
 
 
 def as_csv(run: Run) -> str:
@@ -31,21 +34,17 @@ def as_csv(run: Run) -> str:
 def as_markdown(run: Run, verdicts: Sequence[Verdict], figures: Figures) -> str:
     """Objectives, stages, failures, where time goes, server's batches, perf_analyzer's figures."""
     mix = ", ".join(f"{share} {kind}" for kind, share in MIX.items())
-    lines = [
+    blocks = [
         f"Of ten requests: {mix}. Arrivals wait for no answer, pictures are decoded before, and "
-        "latency counts from when a request was due.",
-        "",
-        *(f"- {'holds' if each.held else 'MISSED'}: {each.text}" for each in verdicts),
-        "",
-        *_table(_COLUMNS, [_row(name, stage) for name, stage in run.stages.items()]),
-        "",
+        "latency counts from when a request was due.\n",
+        "".join(f"- {'holds' if each.held else 'MISSED'}: {each.text}\n" for each in verdicts),
+        markdown_table(_COLUMNS, [_row(name, stage) for name, stage in run.stages.items()]),
         *_failures(run),
         *_places(run),
-        "",
         *_models(run),
         *_closed_loops(run, figures),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(blocks)
 
 
 def _row(name: str, stage: Stage) -> list[str]:
@@ -74,7 +73,8 @@ def _failures(run: Run) -> list[str]:
         for name, stage in run.stages.items()
         for text, count in stage.failures.items()
     ]
-    return [*_table(("stage", "times", "status and message"), rows), ""] if rows else []
+    columns = ("stage", "times", "status and message")
+    return [markdown_table(columns, rows, alignment="lrl")] if rows else []
 
 
 def _places(run: Run) -> list[str]:
@@ -82,13 +82,13 @@ def _places(run: Run) -> list[str]:
     places = {name: stage.where_time_goes for name, stage in run.stages.items()}
     named = next(filter(None, places.values()), None)
     if named is None:
-        return ["The server does not tell its statistics, so where time goes is not known."]
+        return ["The server does not tell its statistics, so where time goes is not known.\n"]
     rows = [
         [name, *(f"{seconds * 1000:.1f}" for seconds in shares.values())]
         for name, shares in places.items()
         if shares
     ]
-    return ["Mean milliseconds of an answered request:", "", *_table(("stage", *named), rows)]
+    return ["Mean milliseconds of an answered request:\n", markdown_table(("stage", *named), rows)]
 
 
 def _models(run: Run) -> list[str]:
@@ -99,12 +99,12 @@ def _models(run: Run) -> list[str]:
         if times.mean_batch is not None
     ]
     columns = ("stage", "model", "requests", "mean batch", "executions by batch size")
-    return [*_table(columns, rows), ""] if rows else []
+    return [markdown_table(columns, rows, alignment="llrrl")] if rows else []
 
 
 def _closed_loops(run: Run, figures: Figures) -> list[str]:
     """What perf_analyzer measured, and why that is not everything where it is not."""
-    missing = [figures.missing] if figures.missing else []
+    missing = [f"{figures.missing}\n"] if figures.missing else []
     if not figures.loops:
         return missing
     columns = ("in flight", "answered/s", "p50 s", "p95 s")
@@ -112,30 +112,22 @@ def _closed_loops(run: Run, figures: Figures) -> list[str]:
         [str(each.concurrency), f"{each.throughput:.2f}", f"{each.p50_s:.3f}", f"{each.p95_s:.3f}"]
         for each in figures.loops
     ]
-    lines = [*_about_closed_loops(run), "", *_table(columns, rows)]
-    return [*lines, "", *missing] if missing else lines
+    return [_about_closed_loops(run), markdown_table(columns, rows), *missing]
 
 
-def _about_closed_loops(run: Run) -> list[str]:
+def _about_closed_loops(run: Run) -> str:
     about = (
         "NVIDIA's perf_analyzer on embed_scene alone: one random picture over and over, so many "
         f"in flight for {WINDOWS} windows of {WINDOW_S:g} s, latency from when a request was sent."
+        "\n"
     )
     if run.capacity is None:
-        return [about]
-    return [about, f"Our mix with {IN_FLIGHT} in flight: {run.capacity:.2f} answered/s."]
+        return about
+    return f"{about}Our mix with {IN_FLIGHT} in flight: {run.capacity:.2f} answered/s.\n"
 
 
 def _histogram(batches: dict[int, int]) -> str:
     return ", ".join(f"{size}: {count}" for size, count in batches.items())
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
-
-
-_COLORS = ("#2f6f73", "#d08c3f", "#b5523b")
-_PLACES = ("#b5523b", "#2f6f73", "#7fb0a8", "#c9b28f", "#999999")
 
 
 def draw_run(run: Run, path: Path) -> None:
