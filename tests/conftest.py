@@ -10,11 +10,10 @@ from completelook import Catalog, CompleteLook
 from completelook.ranking.calibration import Calibration
 from completelook.server import EmbeddedServer
 from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
-from completelook_build.export.export import export_model
-from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
+from completelook_build.export import export_model
+from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.showroom import render_showroom
-from completelook_build.training.epochs import Epoch
-from completelook_build.training.model_folder import TrainedModel, heads_id, save_model
+from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
 from fakes import CALIBRATION, FakeTriton, make_catalog, picture
 
 _SLOW_MODULES = {

@@ -5,10 +5,9 @@ import dataclasses
 import pytest
 import torch
 from completelook_build.errors import ExportError
-from completelook_build.export.export import export_model
+from completelook_build.export import export_model
 from completelook_build.features.split import make_split
-from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
-from completelook_build.heads.scoring import heads_distances
+from completelook_build.heads import CompatibilityHeads, HeadsConfig, heads_distances
 from planted import CATEGORIES, plant_pairs
 
 FORMS = ("full", "global_only", "local_only", "uniform_attention", "no_category")

@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 from completelook_build.cli import main
-from completelook_build.training.epochs import TrainingConfig
-from completelook_build.training.train import Recipe, train_model
+from completelook_build.training import Recipe, TrainingConfig, train_model
 
 BOX = [0.2, 0.8, 0.6, 1.0]
 

@@ -19,8 +19,8 @@ from completelook_build.evaluation.baselines import (
     train_baseline,
 )
 from completelook_build.features.split import make_split
-from completelook_build.heads.scoring import candidate_rows, pairwise_accuracy, score_pairs
-from completelook_build.training.epochs import TrainingConfig
+from completelook_build.heads import candidate_rows, pairwise_accuracy, score_pairs
+from completelook_build.training import TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
 CHOICES = [

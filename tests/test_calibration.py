@@ -21,11 +21,10 @@ from completelook_build.evaluation.reliability import (
     expected_calibration_error,
     reliability,
 )
-from completelook_build.export.triton_config import repository_configs
-from completelook_build.heads.scoring import PairScore
+from completelook_build.export import repository_configs
+from completelook_build.heads import PairScore
 from completelook_build.showroom import render_showroom
-from completelook_build.training.epochs import Epoch
-from completelook_build.training.model_folder import TrainedModel, heads_id, save_model
+from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
 from fakes import CALIBRATION
 from google.protobuf import text_format
 from PIL import Image
@@ -187,7 +186,7 @@ def saved(showroom, tmp_path_factory):
     import torch
     from completelook_build.backbones.resnet import BackboneSource, load_resnet
     from completelook_build.data.pairs import read_pairs
-    from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
+    from completelook_build.heads import CompatibilityHeads, HeadsConfig
 
     pairs = read_pairs(showroom / "pairs.jsonl", showroom / "categories.json", showroom / "images")
     torch.manual_seed(0)

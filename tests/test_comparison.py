@@ -12,7 +12,7 @@ from completelook_build.evaluation.contenders import CONTENDERS, Contender, Mate
 from completelook_build.evaluation.results import write_page
 from completelook_build.evaluation.table import as_markdown, print_table
 from completelook_build.features.split import make_split
-from completelook_build.training.epochs import TrainingConfig
+from completelook_build.training import TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
 

@@ -17,10 +17,10 @@ import json, sys
 from pathlib import Path
 import torch
 from completelook_build import distributed
-from completelook_build.heads.heads import HeadsConfig
+from completelook_build.heads import HeadsConfig
 from completelook_build.data.pairs import read_pairs
 from completelook_build.features.split import make_split, read_features
-from completelook_build.training.epochs import TrainingConfig, train_heads
+from completelook_build.training import TrainingConfig, train_heads
 
 class ColorBackbone(torch.nn.Module):
     id, images = 1, 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from completelook_build.evaluation.evaluate import HEADINGS, evaluate_scores, print_table
 from completelook_build.evaluation.metrics import PAIR_METRICS, estimate_metrics
-from completelook_build.heads.scoring import PairScore
+from completelook_build.heads import PairScore
 
 CATEGORIES = ("Decor|Rugs", "Lamps [old]", "Sofas")
 RUGS = [

@@ -11,11 +11,10 @@ from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
 from completelook.golden import GoldenRecord
 from completelook_build.backbones.resnet import BackboneSource, load_resnet
 from completelook_build.errors import ExportError
+from completelook_build.export import BATCHING, export_model, repository_configs
 from completelook_build.export import export as export_module
-from completelook_build.export.export import export_model
-from completelook_build.export.triton_config import BATCHING, repository_configs
 from completelook_build.showroom import CATEGORIES
-from completelook_build.training.model_folder import TrainedModel
+from completelook_build.training import TrainedModel
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 

@@ -11,7 +11,7 @@ from completelook_build.evaluation.metrics import (
     places,
     scene_weights,
 )
-from completelook_build.heads.scoring import PairScore, pairwise_accuracy
+from completelook_build.heads import PairScore, pairwise_accuracy
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score

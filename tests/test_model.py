@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from completelook_build.heads.heads import (
+from completelook_build.heads import (
     CompatibilityHeads,
     Dropout,
     HeadsConfig,
     ProductHead,
     SceneHead,
 )
-from completelook_build.training.epochs import triplet_hinge
+from completelook_build.training import triplet_hinge
 
 CATEGORIES = ("Rugs", "Lamps", "Chairs")
 

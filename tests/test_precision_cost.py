@@ -10,10 +10,9 @@ import torch
 from completelook import load_image
 from completelook_build.cli import app
 from completelook_build.errors import DataError
-from completelook_build.export.export import run_chain
-from completelook_build.export.precision_cost import TOP, PrecisionCost, measure_cost, top_overlap
+from completelook_build.export import TOP, PrecisionCost, measure_cost, run_chain, top_overlap
 from completelook_build.showroom import CATEGORIES
-from completelook_build.training.model_folder import load_model
+from completelook_build.training import load_model
 from PIL import Image
 from typer.testing import CliRunner
 

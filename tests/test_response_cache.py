@@ -7,7 +7,7 @@ import pytest
 from completelook import CompleteLook, ContractError
 from completelook.contract import EMBED_SCENE
 from completelook.server import EmbeddedServer
-from completelook_build.export.export import export_model
+from completelook_build.export import export_model
 from google.protobuf import text_format
 from toys import infer, tensors, write_python_model
 from tritonclient.grpc import InferenceServerClient

@@ -5,9 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from completelook_build.heads import scoring
-from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
-from completelook_build.heads.scoring import heads_distances, score_pairs
+from completelook_build.heads import (
+    CompatibilityHeads,
+    HeadsConfig,
+    heads_distances,
+    score_pairs,
+    scoring,
+)
 
 SCENES, PRODUCTS = 3, 40
 

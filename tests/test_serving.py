@@ -8,8 +8,8 @@ import torch
 from completelook import Catalog, CompleteLook, index, load_image
 from completelook.clients.doctor import diagnose
 from completelook.contract import EMBED_PRODUCT, EXPLAIN_SCENE
-from completelook_build.export.export import run_chain
-from completelook_build.heads.heads import ProductHead, SceneHead
+from completelook_build.export import run_chain
+from completelook_build.heads import ProductHead, SceneHead
 from PIL import Image
 from tritonclient.grpc import InferenceServerClient, InferInput
 

@@ -10,21 +10,25 @@ import torch
 from completelook_build.data.pairs import read_pairs
 from completelook_build.errors import DataError, ModelError, TrainingError
 from completelook_build.features.split import PairFeatures, Picture, make_split
-from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
-from completelook_build.heads.scoring import (
+from completelook_build.heads import (
+    CompatibilityHeads,
+    HeadsConfig,
     PairScore,
     pair_accuracy,
     pairwise_accuracy,
     score_split,
 )
-from completelook_build.training.checkpoint import Checkpoint
-from completelook_build.training.epochs import (
+from completelook_build.training import (
+    Checkpoint,
+    TrainedModel,
     TrainingConfig,
-    standardise_inputs,
+    heads_id,
+    load_model,
+    save_model,
     train_heads,
     triplet_hinge,
 )
-from completelook_build.training.model_folder import TrainedModel, heads_id, load_model, save_model
+from completelook_build.training.loop import standardise_inputs
 from PIL import Image
 
 PRODUCTS, SCENES = 12, 60
@@ -212,8 +216,8 @@ def test_resuming_without_a_checkpoint_starts_at_the_first_epoch(tmp_path, capsy
 
 def test_the_input_statistics_come_from_a_bounded_sample(splits, monkeypatch):
     train, _ = splits
-    monkeypatch.setattr("completelook_build.training.epochs._STATISTICS_REGION_ROWS", 4)
-    monkeypatch.setattr("completelook_build.training.epochs._STATISTICS_POOLED_ROWS", 5)
+    monkeypatch.setattr("completelook_build.training.loop._STATISTICS_REGION_ROWS", 4)
+    monkeypatch.setattr("completelook_build.training.loop._STATISTICS_POOLED_ROWS", 5)
     asked = []
     for name in ("pooled", "regions"):
         read = getattr(PlantedFeatures, name)
@@ -310,7 +314,7 @@ def test_a_failed_save_leaves_the_earlier_model_whole(saved, trained, monkeypatc
         raise OSError(28, "No space left on device")
 
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    monkeypatch.setattr("completelook_build.training.model_folder.draw_curve", full)
+    monkeypatch.setattr("completelook_build.training.model_folder._draw_curve", full)
     with pytest.raises(ModelError, match="No space left"):
         save_model(saved, load_model(saved), trained.history)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before

@@ -11,7 +11,7 @@ from completelook_build.attention.table import as_json, as_markdown
 from completelook_build.data.pairs import read_pairs
 from completelook_build.features.split import read_features
 from completelook_build.report.picture_grid import save_png
-from completelook_build.training.model_folder import load_model
+from completelook_build.training import load_model
 
 
 def study_model(

@@ -12,7 +12,7 @@ from completelook_build.attention.study import View, attention_maps, normalized_
 from completelook_build.data.crop import Box
 from completelook_build.evaluation.metrics import Array
 from completelook_build.features.split import Split
-from completelook_build.heads.heads import CompatibilityHeads
+from completelook_build.heads import CompatibilityHeads
 from completelook_build.report.picture_grid import Cell, Grid
 
 _SEED = 0

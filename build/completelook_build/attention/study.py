@@ -33,7 +33,7 @@ from completelook_build.evaluation.metrics import (
 )
 from completelook_build.features.split import Split, scene_picture
 from completelook_build.features.store import Picture
-from completelook_build.heads.heads import CompatibilityHeads
+from completelook_build.heads import CompatibilityHeads
 
 _SCENES_AT_ONCE = 64
 

@@ -28,7 +28,7 @@ def compare(
     """Train and test baselines, the model and its ablations; a second run goes on with the rest."""
     from completelook_build.evaluation.comparison import Comparison, make_table
     from completelook_build.evaluation.table import print_table
-    from completelook_build.training.epochs import TrainingConfig
+    from completelook_build.training import TrainingConfig
 
     comparison = Comparison(
         pairs=pairs,

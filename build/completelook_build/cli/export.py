@@ -35,9 +35,8 @@ def export(
     """Write the model into Triton's repository, checked against eager PyTorch."""
     from completelook_build.backbones.resnet import PRECISIONS
     from completelook_build.evaluation.calibration import read_calibration
-    from completelook_build.export.export import export_model
-    from completelook_build.export.precision_cost import NOT_MEASURED, REFERENCE, measure_cost
-    from completelook_build.training.model_folder import load_model
+    from completelook_build.export import NOT_MEASURED, REFERENCE, export_model, measure_cost
+    from completelook_build.training import load_model
 
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"{precision!r}: expected one of {', '.join(PRECISIONS)}")

@@ -40,8 +40,7 @@ def train(
 ) -> None:
     """Train the heads on the frozen backbone's features; torchrun starts several processes."""
     from completelook_build.distributed import process_group
-    from completelook_build.training.epochs import MININGS, TrainingConfig
-    from completelook_build.training.train import Recipe, train_model
+    from completelook_build.training import MININGS, Recipe, TrainingConfig, train_model
 
     if mining not in MININGS:
         raise typer.BadParameter(f"{mining!r}: expected one of {', '.join(MININGS)}")

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from completelook_build.features.split import Split
-from completelook_build.heads.heads import Standardise, StyleEmbedding
-from completelook_build.heads.scoring import (
+from completelook_build.heads import (
     Distances,
+    Standardise,
+    StyleEmbedding,
     candidate_rows,
     pairwise_accuracy,
     score_pairs,
 )
-from completelook_build.training.epochs import TrainingConfig
+from completelook_build.training import TrainingConfig
 
 
 class Baseline(nn.Module):

@@ -25,8 +25,8 @@ from completelook_build.evaluation.reliability import (
     reliability,
 )
 from completelook_build.features.split import read_features
-from completelook_build.heads.scoring import score_split
-from completelook_build.training.model_folder import load_model
+from completelook_build.heads import score_split
+from completelook_build.training import load_model
 
 _SPLITS = ("validation", "test")
 _FILE = "calibration.json"

@@ -21,9 +21,8 @@ from completelook_build.data.pairs import SPLITS
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, read_material
 from completelook_build.evaluation.metrics import Estimate, estimate_metrics
 from completelook_build.evaluation.table import as_markdown
-from completelook_build.heads.scoring import PairScore, pairwise_accuracy, score_pairs
-from completelook_build.training.epochs import TrainingConfig
-from completelook_build.training.model_folder import versions
+from completelook_build.heads import PairScore, pairwise_accuracy, score_pairs
+from completelook_build.training import TrainingConfig, versions
 
 
 @dataclass(frozen=True, kw_only=True)

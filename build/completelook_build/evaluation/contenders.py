@@ -15,10 +15,8 @@ from completelook_build.evaluation.baselines import (
     raw_distances,
 )
 from completelook_build.features.split import Split, read_features
-from completelook_build.heads.heads import Form, HeadsConfig
-from completelook_build.heads.scoring import Distances, heads_distances
-from completelook_build.training.epochs import TrainingConfig, train_heads
-from completelook_build.training.train import prepare_backbone
+from completelook_build.heads import Distances, Form, HeadsConfig, heads_distances
+from completelook_build.training import TrainingConfig, prepare_backbone, train_heads
 
 _ATTENTION_SCALE = 5.0
 _BACKBONE_SEED = 0

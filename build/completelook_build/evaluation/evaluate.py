@@ -19,9 +19,9 @@ from completelook_build.evaluation.metrics import (
     estimate_metrics,
 )
 from completelook_build.features.split import read_features
-from completelook_build.heads.scoring import PairScore, heads_distances, score_pairs
+from completelook_build.heads import PairScore, heads_distances, score_pairs
 from completelook_build.report import markdown_table
-from completelook_build.training.model_folder import load_model
+from completelook_build.training import load_model
 
 # What a reader sees of each metric, in the order of the columns.
 HEADINGS: Mapping[str, str] = {

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook_build.heads.scoring import PairScore
+from completelook_build.heads import PairScore
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

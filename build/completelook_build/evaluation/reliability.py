@@ -9,7 +9,7 @@ from completelook.ranking.calibration import Calibration
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from completelook_build.heads.scoring import PairScore
+from completelook_build.heads import PairScore
 
 BINS = 10
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from completelook_build.errors import ExportError
 from completelook_build.export.triton_config import repository_configs
-from completelook_build.heads.heads import ProductHead, SceneHead
-from completelook_build.training.model_folder import TrainedModel
+from completelook_build.heads import ProductHead, SceneHead
+from completelook_build.training import TrainedModel
 
 PARITY_BATCH_SIZES = (1, 2, 7)
 PARITY_TOLERANCE = 1e-4

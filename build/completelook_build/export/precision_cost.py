@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from completelook_build.data.pairs import read_pairs
 from completelook_build.features.split import Split, read_features
-from completelook_build.heads.scoring import (
+from completelook_build.heads import (
     Distances,
     heads_distances,
     pairwise_accuracy,
     score_pairs,
 )
-from completelook_build.training.model_folder import TrainedModel
+from completelook_build.training import TrainedModel
 
 TOP = 10
 REFERENCE = "fp32"

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from completelook_build.features.split import Split
-from completelook_build.heads.heads import CompatibilityHeads
+from completelook_build.heads.compatibility import CompatibilityHeads
 
 # A pair of the split and product rows [M] -> their distances [M], smaller is more compatible.
 Distances = Callable[[int, NDArray[np.int64]], NDArray[np.float32]]

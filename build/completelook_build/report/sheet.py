@@ -18,9 +18,9 @@ from PIL import Image
 from completelook_build.data.pairs import read_pairs
 from completelook_build.features.split import Split, read_features, scene_picture
 from completelook_build.features.store import Picture
-from completelook_build.heads.scoring import Distances, heads_distances
+from completelook_build.heads import Distances, heads_distances
 from completelook_build.report.picture_grid import Cell, Grid, save_png
-from completelook_build.training.model_folder import load_model
+from completelook_build.training import load_model
 
 TOP = 5
 _SEED = 0

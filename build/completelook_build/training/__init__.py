@@ -1,1 +1,33 @@
-"""From data to a model folder."""
+"""Training: from a split's features to the heads of the best epoch, and the folder they live in."""
+
+from completelook_build.training.checkpoint import Checkpoint
+from completelook_build.training.loop import Epoch, Trained, TrainingConfig, train_heads
+from completelook_build.training.model_folder import (
+    TrainedModel,
+    heads_id,
+    load_model,
+    save_model,
+    versions,
+)
+from completelook_build.training.train import Recipe, prepare_backbone, train_model
+from completelook_build.training.triplets import MININGS, Mining, semi_hard, triplet_hinge
+
+__all__ = [
+    "MININGS",
+    "Checkpoint",
+    "Epoch",
+    "Mining",
+    "Recipe",
+    "Trained",
+    "TrainedModel",
+    "TrainingConfig",
+    "heads_id",
+    "load_model",
+    "prepare_backbone",
+    "save_model",
+    "semi_hard",
+    "train_heads",
+    "train_model",
+    "triplet_hinge",
+    "versions",
+]

@@ -19,8 +19,8 @@ from completelook_build.data.crop import WHOLE_SCENE, Crop
 from completelook_build.data.pairs import Pair, PairData
 from completelook_build.features.split import PairFeatures, make_split
 from completelook_build.features.store import Features, Picture
-from completelook_build.heads.heads import HeadsConfig
-from completelook_build.training.epochs import TrainingConfig, train_heads
+from completelook_build.heads import HeadsConfig
+from completelook_build.training.loop import TrainingConfig, train_heads
 
 _CATEGORIES = tuple(f"category {number}" for number in range(10))
 _PRODUCTS_PER_SCENE = 0.8  # as in the public fashion set

@@ -1,12 +1,12 @@
 """The state of an unfinished training, in the model's folder and replaced after every epoch."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from completelook.files import replacing
 
 from completelook_build.console import say
 from completelook_build.errors import TrainingError
@@ -37,37 +37,44 @@ class Checkpoint:
         if not self._resume:
             say(f"{self.path}: an unfinished training is started anew; --resume would go on")
             return None
-        content = self._read()
-        origin = content["origin"]
+        try:
+            content = read_tensors(self.path)
+            origin, state = content["origin"], dict(content["state"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{self.path}: not a readable checkpoint ({error}); start anew without --resume"
+            ) from error
         others = [name for name, value in self._origin.items() if origin.get(name) != value]
         if others:
             raise TrainingError(
                 f"{self.path}: made with another {', another '.join(others)}; train with the same, "
                 "or start anew without --resume"
             )
-        state: dict[str, Any] = content["state"]
         return state
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise TrainingError(
-                f"{self.path}: not a readable checkpoint ({str(error).splitlines()[0]}); start "
-                "anew without --resume"
-            ) from error
-        return content
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the state. Raises TrainingError where the folder cannot be written."""
-        beside = self.path.with_name(CHECKPOINT + ".partial")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"origin": self._origin, "state": dict(state)}, beside)
-            beside.replace(self.path)
+            with replacing(self.path) as beside:
+                torch.save({"origin": self._origin, "state": dict(state)}, beside)
         except (OSError, RuntimeError) as error:
             raise TrainingError(f"{self.path}: cannot be written ({error})") from error
 
     def remove(self) -> None:
         """Training is finished: nothing is left to go on from."""
         self.path.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> Any:
+    """What `torch.save` wrote, tensors and plain values alone.
+
+    Raises FileNotFoundError, and ValueError with a reason of one line for any other file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    # The unpickler of a damaged file raises whatever its bytes lead it to.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"no tensors can be read from {path.name}: {reason}") from error

@@ -9,7 +9,7 @@ DIR/metrics.csv     loss and validation accuracy of every epoch; curve.png shows
 import csv
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torchvision.models import ResNet
 
 from completelook_build.backbones.resnet import (
@@ -26,9 +27,8 @@ from completelook_build.backbones.resnet import (
     weights_id,
 )
 from completelook_build.errors import ModelError
-from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
-from completelook_build.training.curve import draw_curve
-from completelook_build.training.epochs import Epoch
+from completelook_build.heads import CompatibilityHeads, HeadsConfig
+from completelook_build.training.loop import Epoch
 
 # model.json last: a folder that has it is whole.
 _FILES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png", "model.json")
@@ -81,7 +81,7 @@ def _write_files(folder: Path, model: TrainedModel, history: tuple[Epoch, ...]) 
     torch.save(model.resnet.state_dict(), folder / "backbone.pt")
     torch.save(model.heads.state_dict(), folder / "heads.pt")
     _write_metrics(folder / "metrics.csv", history)
-    draw_curve(history, folder / "curve.png")
+    _draw_curve(history, folder / "curve.png")
     content = {"heads": asdict(model.config), "card": dict(model.card)}
     text = json.dumps(content, indent=2) + "\n"
     (folder / "model.json").write_text(text, encoding="utf-8")
@@ -124,3 +124,27 @@ def _write_metrics(path: Path, history: tuple[Epoch, ...]) -> None:
         writer = csv.DictWriter(file, ["epoch", "loss", "validation_accuracy"])
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in history)
+
+
+def _draw_curve(history: Sequence[Epoch], path: Path) -> None:
+    """Draw loss and validation accuracy side by side, the kept epoch marked."""
+    best = max(history, key=lambda epoch: epoch.validation_accuracy)
+    epochs = [epoch.epoch for epoch in history]
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    loss.plot(epochs, [epoch.loss for epoch in history], color="#b5523b")
+    loss.set(title="Triplet loss, training", xlabel="epoch")
+    accuracy.plot(epochs, [epoch.validation_accuracy for epoch in history], color="#2f6f73")
+    accuracy.plot(best.epoch, best.validation_accuracy, "o", color="#2f6f73")
+    accuracy.annotate(
+        f"{best.validation_accuracy:.3f}",
+        (best.epoch, best.validation_accuracy),
+        textcoords="offset points",
+        xytext=(0, -14),
+        ha="center",
+    )
+    accuracy.set(title="Pairwise accuracy, held-out scenes", xlabel="epoch")
+    for axes in (loss, accuracy):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.savefig(path, dpi=150)

@@ -15,9 +15,9 @@ from completelook_build.console import progress_bar, say
 from completelook_build.data.pairs import PairData, describe_dropped, read_pairs
 from completelook_build.features.split import Split, read_features, scene_picture
 from completelook_build.features.store import BATCH_SIZE, Picture, load_readable
-from completelook_build.heads.heads import HeadsConfig
+from completelook_build.heads import HeadsConfig
 from completelook_build.training.checkpoint import Checkpoint
-from completelook_build.training.epochs import Trained, TrainingConfig, train_heads
+from completelook_build.training.loop import Trained, TrainingConfig, train_heads
 from completelook_build.training.model_folder import TrainedModel, heads_id, save_model, versions
 
 _CALIBRATION_IMAGES = 128

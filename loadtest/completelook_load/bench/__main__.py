@@ -10,8 +10,8 @@ import torch
 import typer
 from completelook.errors import CompleteLookError
 from completelook_build.console import say
-from completelook_build.export.export import export_model
-from completelook_build.training.model_folder import TrainedModel, load_model
+from completelook_build.export import export_model
+from completelook_build.training import TrainedModel, load_model
 
 from completelook_load.bench.app_server import Image
 from completelook_load.bench.bare import bare_contenders, cpu_runners, gpu_runners

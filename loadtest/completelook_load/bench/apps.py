@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import uvicorn
 from completelook.contract import BACKBONE, IMAGE_SIZE, SCENE_HEAD
-from completelook_build.export.export import VERSION
+from completelook_build.export import VERSION
 from fastapi import Body, FastAPI
 from numpy.typing import NDArray
 from torch import Tensor

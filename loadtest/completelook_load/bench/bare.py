@@ -12,7 +12,7 @@ import torch
 from completelook.contract import IMAGE_SIZE
 from completelook.server.pytorch_backend import pack_convolutions
 from completelook_build.backbones.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
-from completelook_build.training.model_folder import TrainedModel
+from completelook_build.training import TrainedModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import ResNet

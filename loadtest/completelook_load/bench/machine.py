@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from completelook_build.training.model_folder import TrainedModel
+from completelook_build.training import TrainedModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from completelook_load.bench.bare import EagerResNet

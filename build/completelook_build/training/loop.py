@@ -1,10 +1,9 @@
 """Training the heads on cached features: the triplet hinge of the paper (section 3.5)."""
 
 import copy
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +12,25 @@ from torch import Tensor, nn
 
 from completelook_build import distributed
 from completelook_build.console import progress_bar
+from completelook_build.errors import TrainingError
 from completelook_build.features.split import Split
-from completelook_build.heads.heads import CompatibilityHeads, HeadsConfig
-from completelook_build.heads.scoring import pairwise_accuracy, score_split
+from completelook_build.heads import (
+    CompatibilityHeads,
+    HeadsConfig,
+    name_of_not_finite,
+    pairwise_accuracy,
+    score_split,
+)
 from completelook_build.training.checkpoint import Checkpoint
+from completelook_build.training.triplets import Mining, read_triplets, triplet_hinge
 
 _STATISTICS_REGION_ROWS = 256  # each of 196 regions
 _STATISTICS_POOLED_ROWS = 4096
 
-Mining = Literal["random", "semi-hard"]
-MININGS: tuple[Mining, ...] = get_args(Mining)
+_WAYS_ON = (
+    "a lower --attention-scale, or features computed anew (remove their folder) in case that the "
+    "cache is damaged; the checkpoint, if there is one, is of the last epoch that was sound"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,29 +69,6 @@ class Trained:
     history: tuple[Epoch, ...]
 
 
-def triplet_hinge(distances: Tensor, margin: float, mining: Mining = "random") -> Tensor:
-    """max(0, d+ - d- + margin), averaged over each pair's negatives that count, then over pairs.
-
-    Distances [B, 1 + K], the positive first.
-    """
-    hinge = torch.relu(distances[:, :1] - distances[:, 1:] + margin)  # [B, K]
-    if mining == "random":
-        return hinge.mean()
-    counts = semi_hard(distances, margin)  # [B, K]
-    return ((hinge * counts).sum(dim=1) / counts.sum(dim=1)).mean()
-
-
-def semi_hard(distances: Tensor, margin: float) -> Tensor:
-    """FaceNet's choice of negatives (Schroff et al. 2015, section 3.2): d+ < d- < d+ + margin.
-
-    Chosen among the pair's own random negatives, all of them where none is semi-hard. Distances
-    [B, 1 + K], the positive first -> bool [B, K].
-    """
-    farther = distances[:, 1:] - distances[:, :1]  # [B, K]
-    inside = (farther > 0) & (farther < margin)
-    return inside | ~inside.any(dim=1, keepdim=True)
-
-
 def train_heads(
     train: Split,
     validation: Split,
@@ -96,7 +81,8 @@ def train_heads(
 
     With a checkpoint the state is kept after every epoch, and training goes on from the one that it
     holds. An epoch's randomness follows from the seed and its number, so that a training that went
-    on equals one that never stopped. Raises TrainingError where the checkpoint cannot be used.
+    on equals one that never stopped. Raises TrainingError where the checkpoint cannot be used, and
+    as soon as a loss or a weight is not finite.
     """
     state = None if checkpoint is None else checkpoint.load()
     torch.manual_seed(config.seed)
@@ -145,6 +131,7 @@ class _Training:
         # Every process drops out other values.
         torch.manual_seed(int(random.integers(2**32)) + distributed.rank())
         loss = _train_epoch(self.model, self.optimizer, train, self.config, random)
+        _require_finite(self.heads, number)
         distributed.copy_from_first(self.heads)
         heads = copy.deepcopy(self.heads).cpu()
         accuracy = distributed.from_first(lambda: pairwise_accuracy(score_split(heads, validation)))
@@ -185,60 +172,24 @@ def _train_epoch(
     """One pass over the pairs in random order; the mean loss."""
     model.train()
     losses = []
-    for batch in _batches(train, config, random):
+    for batch in read_triplets(train, config.batch_size, config.negatives, random):
         distances = model(*(part.to(distributed.device()) for part in batch))
         loss = triplet_hinge(distances, config.margin, config.mining)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(f"the loss of batch {len(losses)} is {losses[-1]}: {_WAYS_ON}")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
     return distributed.mean(float(np.mean(losses)))
 
 
-def _batches(
-    train: Split, config: TrainingConfig, random: np.random.Generator
-) -> Iterator[tuple[Tensor, ...]]:
-    """What the heads take of each batch; one is read while the heads learn from the one before."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        reading = (reader.submit(_read, train, *rows) for rows in _rows(train, config, random))
-        ahead = next(reading)
-        for following in reading:
-            yield ahead.result()
-            ahead = following
-        yield ahead.result()
-
-
-def _rows(
-    train: Split, config: TrainingConfig, random: np.random.Generator
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """This process's share of each batch: pairs [B] and their negatives [B, K].
-
-    All processes draw the same batches, each then takes its part. Some pairs come twice where the
-    processes could not all have the same number.
-    """
-    processes = distributed.world_size()
-    batch_size = max(config.batch_size // processes, 1) * processes
-    order = random.permutation(len(train))
-    order = np.resize(order, -(-len(order) // processes) * processes)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        negatives = train.draw_negatives(batch, config.negatives, random)
-        yield distributed.share(batch), distributed.share(negatives)
-
-
-def _read(
-    split: Split, batch: NDArray[np.int64], negatives: NDArray[np.int64]
-) -> tuple[Tensor, ...]:
-    """Scenes [B, 2048], regions [B, R, 1024], categories [B] and products [B, 1 + K, 2048]."""
-    scenes, products = split.features.scenes, split.features.products
-    product_rows = np.column_stack([split.product_rows[batch], negatives])  # [B, 1 + K]
-    pooled = products.pooled(product_rows.ravel())  # [B * (1 + K), 2048]
-    return (
-        scenes.pooled(split.scene_rows[batch]),
-        scenes.regions(split.scene_rows[batch]),
-        torch.from_numpy(split.categories[batch]),
-        pooled.reshape(*product_rows.shape, -1),
-    )
+def _require_finite(heads: CompatibilityHeads, epoch: int) -> None:
+    name = name_of_not_finite(heads)
+    if name is not None:
+        raise TrainingError(
+            f"epoch {epoch} left {name} with a value that is not finite: {_WAYS_ON}"
+        )
 
 
 def standardise_inputs(
