@@ -15,6 +15,7 @@ from completelook import (
     NotCalibrated,
     ServerOverloaded,
     ServerUnavailable,
+    UsageError,
 )
 from completelook.server import EmbeddedServer
 from fakes import CALIBRATION, CATEGORIES, FakeTriton, axis, picture
@@ -76,7 +77,9 @@ def test_without_a_calibration_no_compatibility_can_be_asked_for(
     triton: FakeTriton, catalog: Catalog
 ) -> None:
     with pytest.raises(NotCalibrated):
-        ask(triton.address, lambda look: look.rank(picture(3), catalog, min_compatibility=0.5))
+        ask(
+            triton.address, lambda look: look.rank_scene(picture(3), catalog, min_compatibility=0.5)
+        )
 
 
 def test_categories_are_read_once_and_again_after_a_reload(triton: FakeTriton) -> None:
@@ -116,7 +119,7 @@ def test_another_kind_of_model_is_a_contract_error(triton: FakeTriton) -> None:
 def test_nobody_there_is_said_as_by_the_other_client() -> None:
     with pytest.raises(ServerUnavailable, match="nothing answers"):
         ask("127.0.0.1:9", lambda look: look.categories())
-    with pytest.raises(ServerUnavailable, match="HOST:PORT"):
+    with pytest.raises(UsageError, match="HOST:PORT"):
         AsyncCompleteLook("localhost")
 
 

@@ -280,4 +280,4 @@ def test_only_the_ensembles_carry_the_calibration_beside_the_categories():
 
 def test_a_real_server_hands_the_calibration_over(server):
     with CompleteLook(server.grpc_address) as look:
-        assert look.calibration == Calibration.from_json(CALIBRATION)
+        assert look.calibration() == Calibration.from_json(CALIBRATION)

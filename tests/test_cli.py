@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -287,7 +288,6 @@ def test_a_bad_scene_is_one_line_that_names_it(
         pytest.param(["--category", "Lamps"], "ambiguous", id="ambiguous category"),
         pytest.param(["--category", "Home|Lamps"], "Home|Lamps", id="category without products"),
         pytest.param(["--server", NOWHERE], "completelook serve", id="server down"),
-        pytest.param(["--server", "localhost"], "HOST:PORT", id="no port"),
         pytest.param(["--catalog", "gone.arrow"], "gone.arrow", id="missing catalog"),
         pytest.param(["--catalog", __file__], "test_cli.py", id="no catalog"),
         pytest.param(["--html", "/proc/nowhere/x.html"], "/proc/nowhere", id="page not writable"),
@@ -376,6 +376,29 @@ def test_wrong_usage_exits_with_2(run, arguments: list[str]) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err
+
+
+def test_an_address_without_a_port_is_wrong_usage(run) -> None:
+    code, out, err = run("categories", "--server", "localhost")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: 'localhost'")
+    assert "HOST:PORT" in err
+
+
+def test_the_version_is_one_line(run) -> None:
+    assert run("--version") == (0, f"completelook {version('completelook')}\n", "")
+
+
+def test_a_scene_of_nan_is_an_error_and_not_a_scene_that_nothing_fits(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path
+) -> None:
+    triton.noise, triton.calibration_text = float("nan"), CALIBRATION
+    options = ["--catalog", catalog_path, "--min-compatibility", 0.2, "--json"]
+    code, out, err = run("rank", scene, *options)
+    assert (code, out) == (1, "")
+    assert "embed_scene" in err
+    assert "SCENE_EMBEDDING" in err
+    assert "not finite" in err
 
 
 def test_an_interrupt_exits_with_130(run, monkeypatch) -> None:

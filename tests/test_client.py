@@ -17,7 +17,9 @@ from completelook import (
     NotCalibrated,
     ServerError,
     ServerOverloaded,
+    ServerTimeout,
     ServerUnavailable,
+    UsageError,
 )
 from fakes import (
     CALIBRATION,
@@ -90,26 +92,21 @@ def test_products_of_two_models_are_not_mixed(look: CompleteLook, triton: FakeTr
 
 
 def test_categories_are_read_once(look: CompleteLook, triton: FakeTriton) -> None:
-    assert look.categories == CATEGORIES
-    assert look.categories == CATEGORIES
+    assert look.categories() == CATEGORIES
+    assert look.categories() == CATEGORIES
     assert triton.calls["ModelConfig"] == 1
 
 
-@pytest.mark.parametrize(
-    ("model_id", "categories"),
-    [
-        pytest.param(MODEL_ID + 1, ("A", "B", "C", "D"), id="another model"),
-        pytest.param(MODEL_ID, (*CATEGORIES, "New"), id="another number of contexts"),
-    ],
-)
+@pytest.mark.parametrize("asked_before", [False, True])
 def test_categories_are_read_again_after_a_reload(
-    look: CompleteLook, triton: FakeTriton, model_id: int, categories: tuple[str, ...]
+    look: CompleteLook, triton: FakeTriton, asked_before: bool
 ) -> None:
+    if asked_before:
+        look.embed_scene(picture(1))
+    assert look.categories() == CATEGORIES
+    triton.model_id, triton.categories = MODEL_ID + 1, ("A", "B", "C")
     look.embed_scene(picture(1))
-    assert look.categories == CATEGORIES
-    triton.model_id, triton.categories = model_id, categories
-    look.embed_scene(picture(1))
-    assert look.categories == categories
+    assert look.categories() == ("A", "B", "C")
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a": 1}', "[1, 2]"])
@@ -118,7 +115,7 @@ def test_unreadable_categories_name_the_way_out(
 ) -> None:
     triton.categories_text = text
     with pytest.raises(ContractError, match="export the model again"):
-        _ = look.categories
+        look.categories()
 
 
 def test_rank_puts_the_nearest_product_first(
@@ -133,12 +130,24 @@ def test_rank_puts_the_nearest_product_first(
         assert match.distance == (match.global_distance + match.local_distance) / 2
 
 
-def test_rank_without_a_category_goes_through_all_that_the_catalog_holds(
+def test_a_scene_without_categories_is_ranked_in_all_that_the_catalog_holds(
     look: CompleteLook, catalog: Catalog, scene: Path
 ) -> None:
-    matches = look.rank(scene, catalog, top=2)
-    assert [match.category for match in matches] == [CATEGORIES[0]] * 2 + [CATEGORIES[3]] * 2
-    assert [match.rank for match in matches] == [1, 2, 1, 2]
+    ranked = look.rank_scene(scene, catalog, top=2)
+    assert list(ranked) == [CATEGORIES[0], CATEGORIES[3]]
+    for name, matches in ranked.items():
+        assert [match.category for match in matches] == [name, name]
+        assert [match.rank for match in matches] == [1, 2]
+
+
+def test_a_scene_is_ranked_in_the_categories_asked_for_in_their_order(
+    look: CompleteLook, catalog: Catalog, scene: Path
+) -> None:
+    ranked = look.rank_scene(scene, catalog, ["chairs", "Rugs"], top=1)
+    assert [(name, found.id) for name, [found] in ranked.items()] == [
+        (CATEGORIES[3], "chair-3"),
+        (CATEGORIES[0], "rug-3"),
+    ]
 
 
 def test_rank_takes_an_embedded_scene_without_asking_again(
@@ -154,7 +163,7 @@ def test_rank_refuses_a_catalog_of_another_model(
 ) -> None:
     other = Catalog.open(make_catalog(tmp_path / "other.arrow", model_id=MODEL_ID + 1))
     with pytest.raises(ModelMismatch, match="0000000000001234"):
-        look.rank(scene, other)
+        look.rank(scene, other, CATEGORIES[0])
 
 
 def test_an_unknown_category_costs_no_inference(
@@ -173,7 +182,7 @@ def test_a_calibrated_model_gives_each_match_its_compatibility(
     assert [match.compatibility for match in matches] == pytest.approx([0.9, 0.5, 0.5, 0.1])
     kept = look.rank(scene, catalog, category="rugs", min_compatibility=0.5)
     assert [match.id for match in kept] == ["rug-3", "rug-0", "rug-1"]
-    assert look.rank(scene, catalog, min_compatibility=0.91) == []
+    assert look.rank(scene, catalog, "rugs", min_compatibility=0.91) == []
     assert triton.calls["ModelConfig"] == 1
 
 
@@ -186,16 +195,16 @@ def test_the_calibration_is_read_again_after_a_reload(
     before = Catalog.open(make_catalog(first / "c.arrow"))
     after = Catalog.open(make_catalog(second / "c.arrow", model_id=MODEL_ID + 1))
     triton.calibration_text = CALIBRATION
-    assert look.rank(scene, before, top=1)[0].compatibility == pytest.approx(0.9)
+    assert look.rank(scene, before, "rugs", top=1)[0].compatibility == pytest.approx(0.9)
     triton.calibration_text, triton.model_id = None, MODEL_ID + 1
-    assert look.rank(scene, after, top=1)[0].compatibility is None
+    assert look.rank(scene, after, "rugs", top=1)[0].compatibility is None
 
 
 def test_a_minimum_of_an_uncalibrated_model_names_the_way_out(
     look: CompleteLook, catalog: Catalog, scene: Path
 ) -> None:
     with pytest.raises(NotCalibrated, match=r"completelook-build calibrate.*export"):
-        look.rank(scene, catalog, min_compatibility=0.5)
+        look.rank(scene, catalog, "rugs", min_compatibility=0.5)
 
 
 @pytest.mark.parametrize("minimum", [-0.1, 1.1, float("nan")])
@@ -203,8 +212,8 @@ def test_a_minimum_outside_0_to_1_is_refused(
     look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, minimum: float
 ) -> None:
     triton.calibration_text = CALIBRATION
-    with pytest.raises(ValueError, match=str(minimum)):
-        look.rank(scene, catalog, min_compatibility=minimum)
+    with pytest.raises(UsageError, match=str(minimum)):
+        look.rank(scene, catalog, "rugs", min_compatibility=minimum)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"distances": [2, 1]}', "null"])
@@ -213,7 +222,7 @@ def test_an_unreadable_calibration_names_the_way_out(
 ) -> None:
     triton.calibration_text = text
     with pytest.raises(ContractError, match="completelook-build export"):
-        look.rank(scene, catalog)
+        look.rank(scene, catalog, "rugs")
 
 
 def test_scenes_are_ranked_in_their_order(look: CompleteLook, catalog: Catalog, tmp_path) -> None:
@@ -261,7 +270,7 @@ def test_retries_stop_when_most_requests_fail(look: CompleteLook, triton: FakeTr
 @pytest.mark.parametrize(
     ("code", "details", "error", "way_out"),
     [
-        ("DEADLINE_EXCEEDED", "Deadline Exceeded", ServerOverloaded, "send less at once"),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", ServerTimeout, "send less at once"),
         ("NOT_FOUND", "unknown model: 'embed_scene'", ContractError, "completelook-build export"),
         ("INVALID_ARGUMENT", "unexpected shape", ContractError, "completelook doctor"),
         (
@@ -294,7 +303,7 @@ def test_an_answer_that_takes_too_long_is_given_up(triton: FakeTriton) -> None:
     triton.gate = Barrier(2)
     with (
         CompleteLook(triton.address, timeout_s=0.2) as look,
-        pytest.raises(ServerOverloaded, match=r"within 0\.2 s"),
+        pytest.raises(ServerTimeout, match=r"within 0\.2 s"),
     ):
         look.embed_scene(picture(1))
     triton.gate.abort()
@@ -306,6 +315,17 @@ def test_outputs_of_another_model_are_refused(look: CompleteLook, triton: FakeTr
         look.embed_scene(picture(1))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_answer_that_is_not_finite_is_refused_by_its_model_and_output(
+    look: CompleteLook, triton: FakeTriton, value: float
+) -> None:
+    triton.noise = value
+    with pytest.raises(ContractError, match=r"embed_scene.*not finite for SCENE_EMBEDDING"):
+        look.embed_scene(picture(1))
+    with pytest.raises(ContractError, match=r"embed_product.*not finite for PRODUCT_EMBEDDING"):
+        look.embed_product(picture(1))
+
+
 def test_nothing_at_the_address_names_the_command_that_starts_a_server() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -314,7 +334,7 @@ def test_nothing_at_the_address_names_the_command_that_starts_a_server() -> None
         CompleteLook(address) as look,
         pytest.raises(ServerUnavailable, match="completelook serve"),
     ):
-        _ = look.categories
+        look.categories()
 
 
 def test_an_http_port_is_told_from_a_server_that_is_down() -> None:
@@ -330,7 +350,7 @@ def test_an_http_port_is_told_from_a_server_that_is_down() -> None:
                 CompleteLook(f"127.0.0.1:{server.server_port}") as look,
                 pytest.raises(ServerUnavailable, match="not its HTTP port 8000"),
             ):
-                _ = look.categories
+                look.categories()
         finally:
             server.shutdown()
             thread.join()
@@ -352,5 +372,5 @@ def test_another_grpc_service_is_no_triton() -> None:
 
 @pytest.mark.parametrize("server", ["localhost", "http://localhost:8001", "", "host:port"])
 def test_an_address_without_a_port_is_refused_at_once(server: str) -> None:
-    with pytest.raises(ServerUnavailable, match="HOST:PORT"):
+    with pytest.raises(UsageError, match="HOST:PORT"):
         CompleteLook(server)

@@ -24,7 +24,7 @@ def test_the_client_needs_no_torch() -> None:
 
 
 def test_ranking_loads_neither_pages_nor_torch() -> None:
-    loaded = modules_after("import completelook.clients.client")
+    loaded = modules_after("import completelook.clients")
     assert {"grpc", "pyarrow"} <= loaded
     assert not loaded & {"jinja2", "rich", "torch"}
 

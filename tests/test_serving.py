@@ -109,7 +109,7 @@ def test_rank_prints_the_papers_sum_over_196_regions(real_look, shop):
     index(shop / "products", shop / "catalog.arrow", real_look)
     catalog = Catalog.open(shop / "catalog.arrow")
     scene = real_look.embed_scene(shop / "room.png", regions=True)
-    for row, category in enumerate(real_look.categories):
+    for row, category in enumerate(real_look.categories()):
         if category not in ("Decor|Rugs", "Sofas"):
             continue
         matches = real_look.rank(scene, catalog, category=category, top=100)
@@ -126,7 +126,7 @@ def test_rank_prints_the_papers_sum_over_196_regions(real_look, shop):
 
 
 def test_the_category_table_survives_the_wire(real_look, untrained):
-    assert real_look.categories == untrained.config.categories
+    assert real_look.categories() == untrained.config.categories
 
 
 def test_a_picture_is_embedded_as_training_sees_it(real_look, untrained, shop):

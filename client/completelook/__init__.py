@@ -14,18 +14,19 @@ from completelook.errors import (
     NotCalibrated,
     ServerError,
     ServerOverloaded,
+    ServerTimeout,
     ServerUnavailable,
     TableError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
     from completelook.catalog.arrow import Catalog
     from completelook.catalog.indexing import IndexReport, index
-    from completelook.clients.async_client import AsyncCompleteLook
-    from completelook.clients.client import CompleteLook
+    from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.images.decode import ImageSource, load_image, open_image
     from completelook.ranking.ranking import Match, RankedScene
-    from completelook.triton.embeddings import ProductEmbedding, SceneEmbedding
+    from completelook.triton import ProductEmbedding, SceneEmbedding
 
 __all__ = [
     "AsyncCompleteLook",
@@ -47,8 +48,10 @@ __all__ = [
     "SceneEmbedding",
     "ServerError",
     "ServerOverloaded",
+    "ServerTimeout",
     "ServerUnavailable",
     "TableError",
+    "UsageError",
     "index",
     "load_image",
     "open_image",
@@ -56,15 +59,15 @@ __all__ = [
 
 # gRPC, pyarrow and Pillow take half a second to import: they wait for a name that needs them.
 _HOMES = {
-    "AsyncCompleteLook": "clients.async_client",
+    "AsyncCompleteLook": "clients",
     "Catalog": "catalog.arrow",
-    "CompleteLook": "clients.client",
+    "CompleteLook": "clients",
     "ImageSource": "images.decode",
     "IndexReport": "catalog.indexing",
     "Match": "ranking.ranking",
-    "ProductEmbedding": "triton.embeddings",
+    "ProductEmbedding": "triton",
     "RankedScene": "ranking.ranking",
-    "SceneEmbedding": "triton.embeddings",
+    "SceneEmbedding": "triton",
     "index": "catalog.indexing",
     "load_image": "images.decode",
     "open_image": "images.decode",

@@ -3,15 +3,19 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Condition
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from completelook.errors import ServerOverloaded
+from completelook.errors import ServerOverloaded, ServerTimeout
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Call = TypeVar("Call", bound="Future[Any] | asyncio.Task[Any]")
+
+# While one call is slow, so many others are worked out for each that may be in flight.
+_AHEAD = 32
 
 _START = 16
 
@@ -24,47 +28,103 @@ def map_in_flight(
 ) -> Iterator[Result]:
     """The function's results in the order of the items, worked out `in_flight` at a time.
 
-    Items are taken as they are needed. After a failure nothing more is started.
+    A slow one holds the others' results back, but not the work on the 32 * `in_flight` items from
+    it on. Items are taken as they are needed. After a failure nothing more is begun; it is raised
+    in its turn.
     """
-    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(in_flight) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) == in_flight:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        line = _Line(lambda item: pool.submit(function, item), items, in_flight, in_order=True)
+        while line.begin():
+            for call in line.end(wait(line.under_way, return_when="FIRST_COMPLETED").done):
+                yield call.result()
 
 
-async def gather_in_flight(
+def map_as_completed(
+    function: Callable[[Item], Result], items: Iterable[Item], *, in_flight: int
+) -> Iterator[Result]:
+    """`map_in_flight` in whatever order the results come, a failure among them raised at once."""
+    with ThreadPoolExecutor(in_flight) as pool:
+        line = _Line(lambda item: pool.submit(function, item), items, in_flight, in_order=False)
+        while line.begin():
+            for call in line.end(wait(line.under_way, return_when="FIRST_COMPLETED").done):
+                yield call.result()
+
+
+async def map_tasks_in_flight(
     function: Callable[[Item], Coroutine[Any, Any, Result]],
     items: Iterable[Item],
     *,
     in_flight: int,
-) -> list[Result]:
-    """`map_in_flight` for coroutines; a failure or a cancellation cancels what is under way."""
-    results: list[Result] = []
-    waiting: deque[asyncio.Task[Result]] = deque()
+) -> AsyncGenerator[Result, None]:
+    """`map_in_flight` for coroutines; its end, however it comes, cancels what is under way."""
+
+    def begin(item: Item) -> asyncio.Task[Result]:
+        return asyncio.create_task(function(item))
+
+    line = _Line(begin, items, in_flight, in_order=True)
     try:
-        for item in items:
-            waiting.append(asyncio.create_task(function(item)))
-            if len(waiting) == in_flight:
-                results.append(await waiting.popleft())
-        while waiting:
-            results.append(await waiting.popleft())
+        while line.begin():
+            done, _ = await asyncio.wait(line.under_way, return_when="FIRST_COMPLETED")
+            for call in line.end(done):
+                yield call.result()
     finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    return results
+        for call in line.under_way:
+            call.cancel()
+        await asyncio.gather(*line.under_way, return_exceptions=True)
+
+
+class _Line(Generic[Item, Call]):
+    """Calls that are begun and not yet handed on, and the items that wait."""
+
+    def __init__(
+        self,
+        begin: Callable[[Item], Call],
+        items: Iterable[Item],
+        in_flight: int,
+        *,
+        in_order: bool,
+    ) -> None:
+        self.under_way: set[Call] = set()
+        self._begin = begin
+        self._waiting = iter(items)
+        self._in_flight = in_flight
+        self._in_order = in_order
+        self._begun: deque[Call] = deque()  # in the order of their items
+        self._failed = False
+
+    def begin(self) -> bool:
+        """Begin as many calls as there is room for; whether any is under way."""
+        while (
+            not self._failed
+            and len(self.under_way) < self._in_flight
+            and len(self._begun) < _AHEAD * self._in_flight
+        ):
+            try:
+                call = self._begin(next(self._waiting))
+            except StopIteration:
+                break
+            self.under_way.add(call)
+            if self._in_order:
+                self._begun.append(call)
+        return bool(self.under_way)
+
+    def end(self, done: Iterable[Call]) -> Iterator[Call]:
+        """Note which calls are done; the ones to hand on now."""
+        for call in done:
+            self.under_way.remove(call)
+            self._failed |= call.cancelled() or call.exception() is not None
+            if not self._in_order:
+                yield call
+        while self._begun and self._begun[0].done():
+            yield self._begun.popleft()
 
 
 class Window:
     """How many requests may be in flight, found while they run, as TCP finds its window.
 
     A prompt answer adds 1 / size, so that a whole window of them adds 1; a slow one adds nothing,
-    since the server is busy and more would only wait longer there. A refusal halves the size, once
-    for all the requests that were in flight together.
+    since the server is busy and more would only wait longer there. A refusal, or no answer in time,
+    halves the size, once for all the requests that were in flight together.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -76,9 +136,9 @@ class Window:
         self._changed = Condition()
 
     def run(self, call: Callable[[], Result]) -> Result:
-        """The call's result; one that the server refuses is made again among fewer.
+        """The call's result; a call refused or not answered in time is made again among fewer.
 
-        Raises ServerOverloaded once a call is refused that was alone.
+        Raises ServerOverloaded or ServerTimeout once that befalls a call that was alone.
         """
         while True:
             cuts = self._enter()
@@ -87,7 +147,7 @@ class Window:
                 result = call()
                 self._answered(self._clock() - started_s)
                 return result
-            except ServerOverloaded:
+            except (ServerOverloaded, ServerTimeout):
                 if not self._refused(cuts):
                     raise
             finally:

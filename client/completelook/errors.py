@@ -1,6 +1,7 @@
 """Every error a user can cause, as one tree.
 
 CompleteLookError
+├── UsageError              an argument makes no sense, such as an address without a port
 ├── ImageError              a picture cannot be read
 ├── CategoryError           a category is unknown or ambiguous
 ├── TableError              a table of products is missing, empty or malformed
@@ -8,18 +9,24 @@ CompleteLookError
 │   └── ModelMismatch       a catalog was made by other weights than the server's
 ├── ServerError             the server answered with a failure
 │   ├── ServerUnavailable   nothing answers, or what answers is not Triton's gRPC
-│   ├── ServerOverloaded    the server refused or timed out the request under load
+│   ├── ServerOverloaded    the server refused the request under load
+│   ├── ServerTimeout       the server did not answer in the time allowed
 │   ├── ContractError       the server's models are not the ones this client speaks to
 │   └── NotCalibrated       a compatibility is asked of a model that has none
 └── EmbeddedServerError     the embedded server cannot start or has died
 
 The training side adds its own leaves in `completelook_build.errors`. A message names the bad value,
-what was expected, and the way out; the command line prints it as one line and exits with 1.
+what was expected, and the way out; the command line prints it as one line and exits with 1, or
+with 2 for a UsageError.
 """
 
 
 class CompleteLookError(Exception):
     """The base of every error this package raises on purpose."""
+
+
+class UsageError(CompleteLookError, ValueError):
+    """An argument makes no sense, whatever the server and the files say."""
 
 
 class ImageError(CompleteLookError):
@@ -51,7 +58,11 @@ class ServerUnavailable(ServerError):
 
 
 class ServerOverloaded(ServerError):
-    """The server refused or timed out the request under load."""
+    """The server refused the request under load."""
+
+
+class ServerTimeout(ServerError):
+    """The server did not answer in the time allowed."""
 
 
 class ContractError(ServerError):

@@ -54,7 +54,6 @@ class Embedding(Protocol):
 class Embedder(Protocol):
     """The part of CompleteLook that indexing needs."""
 
-    @property
     def categories(self) -> tuple[str, ...]:
         """The model's category names."""
 
@@ -117,7 +116,7 @@ def index(
     products = read_products(products_path).table
     # A blank picture tells which weights answer, or that none do, before the work begins.
     model_id = look.embed_product(_BLANK).model_id
-    categories = look.categories
+    categories = look.categories()
     products, unknown = _in_model_names(products, categories)
     with Checkpoint(checkpoint_path(path), model_id) as checkpoint:
         run = _Run(products, look, model_id, checkpoint, on_error, in_flight)

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from completelook.cli import categories, doctor, index, rank, serve
-from completelook.errors import CompleteLookError
+from completelook.errors import CompleteLookError, UsageError
 
 app = typer.Typer(
     help="Rank the products of a catalog that complement a scene photo, category by category.",
@@ -24,12 +26,33 @@ for command in (
     app.command()(command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"completelook {version('completelook')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
-    """Run the command line; an error a user can cause becomes one line and exit code 1."""
+    """Run the command line; an error a user can cause becomes one line and exit code 1.
+
+    A UsageError, such as an address without a port, ends with 2, as a wrong option does.
+    """
     # gRPC's core logs a server that goes away to stderr, beside the error that says so.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except (CompleteLookError, OSError) as exc:
         typer.echo(f"error: {' '.join(str(exc).split())}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(exc, UsageError) else 1)

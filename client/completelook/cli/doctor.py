@@ -15,7 +15,7 @@ def doctor(
     model_repository: ModelRepository = DEFAULT_MODEL_REPOSITORY,
 ) -> None:
     """Check that a server and this client fit together, and say how to mend what does not."""
-    from completelook.clients.doctor import diagnose
+    from completelook.clients import diagnose
 
     failed = False
     for check in diagnose(server, model_repository=model_repository):

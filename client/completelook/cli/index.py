@@ -37,7 +37,7 @@ def index(
 ) -> None:
     """Embed products into a catalog file."""
     from completelook.catalog.indexing import index as index_products
-    from completelook.clients.client import CompleteLook
+    from completelook.clients import CompleteLook
 
     with CompleteLook(server) as look:
         report = index_products(products, catalog, look, on_error=on_error.value)

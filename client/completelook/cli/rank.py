@@ -50,7 +50,7 @@ def rank(
 ) -> None:
     """Rank the products of a catalog that complement each scene."""
     from completelook.catalog.arrow import Catalog
-    from completelook.clients.client import CompleteLook
+    from completelook.clients import CompleteLook
 
     opened = Catalog.open(catalog)
     keep_regions = html is not None or explain is not None

@@ -1,39 +1,25 @@
 """The client for services that wait in an event loop; it shares all but the waiting."""
 
 import asyncio
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc.aio import InferenceServerClient
 
 from completelook.catalog.arrow import Catalog
-from completelook.clients.answers import (
-    ServedModel,
-    parse_calibration,
-    parse_categories,
-    product_embedding,
-    rank_categories,
-    scene_embedding,
-    scene_model,
-    stacked,
-)
-from completelook.concurrency import gather_in_flight
-from completelook.contract import (
-    CALIBRATION_PARAMETER,
-    CATEGORIES_PARAMETER,
-    EMBED_PRODUCT,
-    EMBED_SCENE,
-    Model,
-)
+from completelook.clients.answers import rank_categories, stacked
+from completelook.clients.client import SCENES_IN_FLIGHT
+from completelook.clients.served_model import Configuration, ServedModel
+from completelook.concurrency import map_tasks_in_flight
+from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE, Model
 from completelook.images.decode import ImageSource, load_image
 from completelook.ranking.calibration import Calibration
-from completelook.ranking.ranking import Match, categories_to_rank
-from completelook.triton.connection import CHANNEL_OPTIONS, Wire, infer_inputs, parameter_text
-from completelook.triton.embeddings import ProductEmbedding, SceneEmbedding
+from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
+from completelook.triton import AsyncConnection, ProductEmbedding, SceneEmbedding
 
 # As many as a server works on and lets wait; the others wait here, undecoded.
 _IN_FLIGHT = 64
@@ -42,17 +28,17 @@ _IN_FLIGHT = 64
 class AsyncCompleteLook:
     """CompleteLook for an event loop: share one in a loop.
 
-    Pictures are fetched and decoded in threads. A cancelled task cancels its request. The errors
-    are those of CompleteLook.
+    Pictures are fetched and decoded in threads. A cancelled task cancels its request. The methods
+    and the errors are those of CompleteLook.
     """
 
     def __init__(self, server: str = "localhost:8001", *, timeout_s: float = 30.0) -> None:
-        """`timeout_s` bounds each request, its retries under overload included."""
+        """See CompleteLook."""
         self.server = server
-        self._connection = _AsyncConnection(server, timeout_s=timeout_s)
-        self._lock = asyncio.Lock()
+        self._connection = AsyncConnection(server, timeout_s=timeout_s)
         self._places = asyncio.Semaphore(_IN_FLIGHT)
         self._served = ServedModel()
+        self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,59 +56,62 @@ class AsyncCompleteLook:
         await self._connection.close()
 
     async def categories(self) -> tuple[str, ...]:
-        """The model's category names, in the order of the rows of `SceneEmbedding.contexts`."""
-        async with self._lock:
-            if self._served.categories is None:
-                text = await self._connection.model_parameter(
-                    EMBED_SCENE.name, CATEGORIES_PARAMETER
-                )
-                self._served.categories = parse_categories(text, self.server)
-            return self._served.categories
+        """See CompleteLook.categories."""
+        return (await self._configuration()).categories
 
     async def calibration(self) -> Calibration | None:
-        """The model's map from distance to compatibility, None where it is not calibrated."""
-        async with self._lock:
-            if not self._served.calibration_is_read:
-                text = await self._connection.model_parameter(
-                    EMBED_SCENE.name, CALIBRATION_PARAMETER
-                )
-                self._served.calibration = parse_calibration(text, self.server)
-                self._served.calibration_is_read = True
-            return self._served.calibration
+        """See CompleteLook.calibration."""
+        return (await self._configuration()).calibration
 
     async def embed_scene(self, source: ImageSource, *, regions: bool = False) -> SceneEmbedding:
         """See CompleteLook.embed_scene."""
-        scene = scene_embedding(await self._ask(scene_model(regions=regions), source))
-        self._served.note_scene(scene)
+        outputs = await self._infer(EXPLAIN_SCENE if regions else EMBED_SCENE, source)
+        scene = SceneEmbedding.from_outputs(outputs)
+        self._served.note(scene.model_id)
         return scene
 
     async def embed_product(self, source: ImageSource) -> ProductEmbedding:
-        """A product's embedding [128]."""
-        product = product_embedding(await self._ask(EMBED_PRODUCT, source))
+        """See CompleteLook.embed_product."""
+        product = ProductEmbedding.from_outputs(await self._infer(EMBED_PRODUCT, source))
         self._served.note(product.model_id)
         return product
 
     async def embed_products(
         self, sources: Iterable[ImageSource], *, in_flight: int = 16
     ) -> NDArray[np.float32]:
-        """The embeddings [N, 128] of N products, asked for `in_flight` at a time."""
-        products = await gather_in_flight(self.embed_product, sources, in_flight=in_flight)
-        return stacked(products, self.server)  # [N, 128]
+        """See CompleteLook.embed_products."""
+        answers = map_tasks_in_flight(self.embed_product, sources, in_flight=in_flight)
+        return stacked([product async for product in answers], self.server)  # [N, 128]
 
     async def rank(
         self,
         scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
+        category: str,
         *,
-        category: str | None = None,
         top: int = 10,
         min_compatibility: float | None = None,
     ) -> list[Match]:
         """See CompleteLook.rank."""
-        names = categories_to_rank(catalog, () if category is None else (category,))
+        ranked = await self.rank_scene(
+            scene, catalog, (category,), top=top, min_compatibility=min_compatibility
+        )
+        return next(iter(ranked.values()))
+
+    async def rank_scene(
+        self,
+        scene: ImageSource | SceneEmbedding,
+        catalog: Catalog,
+        categories: Sequence[str] = (),
+        *,
+        top: int = 10,
+        min_compatibility: float | None = None,
+    ) -> Mapping[str, list[Match]]:
+        """See CompleteLook.rank_scene."""
+        names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = await self.embed_scene(scene)
-        ranked = await asyncio.to_thread(  # A large catalog would hold the event loop up.
+        return await asyncio.to_thread(  # A large catalog would hold the event loop up.
             rank_categories,
             scene,
             catalog,
@@ -132,32 +121,44 @@ class AsyncCompleteLook:
             top=top,
             min_compatibility=min_compatibility,
         )
-        return [match for matches in ranked.values() for match in matches]
 
-    async def _ask(self, model: Model, source: ImageSource) -> dict[str, NDArray[Any]]:
+    async def rank_scenes(
+        self,
+        scenes: Iterable[str],
+        catalog: Catalog,
+        categories: Sequence[str] = (),
+        *,
+        top: int = 10,
+        min_compatibility: float | None = None,
+        regions: bool = False,
+    ) -> AsyncIterator[RankedScene]:
+        """See CompleteLook.rank_scenes."""
+        names = categories_to_rank(catalog, categories)
+
+        async def embed(source: str) -> tuple[str, SceneEmbedding]:
+            return source, await self.embed_scene(source, regions=regions)
+
+        embeddings = map_tasks_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT)
+        async with aclosing(embeddings):
+            async for source, scene in embeddings:
+                matches = await self.rank_scene(
+                    scene, catalog, names, top=top, min_compatibility=min_compatibility
+                )
+                yield RankedScene(source, scene, matches)
+
+    async def _infer(self, model: Model, source: ImageSource) -> dict[str, NDArray[Any]]:
         async with self._places:
             image = await asyncio.to_thread(load_image, source)
             return await self._connection.infer(model, image)
 
+    async def _configuration(self) -> Configuration:
+        reading, is_ours = self._served.claim()
+        if is_ours:
+            # In a task of its own: who asked first may be cancelled, and others wait for it.
+            self._reader = asyncio.create_task(self._read_configuration(reading))
+        return await asyncio.shield(asyncio.wrap_future(reading))
 
-class _AsyncConnection(Wire):
-    """Connection's part that services need, awaited."""
-
-    @cached_property
-    def _client(self) -> InferenceServerClient:
-        # Not before the first question: a channel belongs to the loop that runs when it is made.
-        return InferenceServerClient(self.server, channel_args=CHANNEL_OPTIONS)
-
-    async def close(self) -> None:
-        await self._client.close()
-
-    async def infer(self, model: Model, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        inputs = infer_inputs(model, image)
-        with self._failures():
-            answer = await self._client.infer(model.name, inputs, client_timeout=self._timeout_s)
-        return self._outputs(answer, model)
-
-    async def model_parameter(self, model_name: str, key: str) -> str | None:
-        with self._failures():
-            answer = await self._client.get_model_config(model_name, client_timeout=self._timeout_s)
-        return parameter_text(answer, key)
+    async def _read_configuration(self, reading: "Future[Configuration]") -> None:
+        with self._served.filling(reading):
+            parameters = await self._connection.model_parameters(EMBED_SCENE.name)
+            reading.set_result(Configuration(self.server, parameters))

@@ -1,8 +1,6 @@
 """The client: scenes and products in, embeddings and ranked products out."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from threading import Lock
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,45 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog.arrow import Catalog
-from completelook.clients.answers import (
-    ServedModel,
-    parse_calibration,
-    parse_categories,
-    product_embedding,
-    rank_categories,
-    scene_embedding,
-    scene_model,
-    stacked,
-)
+from completelook.clients.answers import rank_categories, stacked
+from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
-from completelook.contract import (
-    CALIBRATION_PARAMETER,
-    CATEGORIES_PARAMETER,
-    EMBED_PRODUCT,
-    EMBED_SCENE,
-)
+from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
 from completelook.images.decode import ImageSource, load_image
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
-from completelook.triton.connection import Connection
-from completelook.triton.embeddings import ProductEmbedding, SceneEmbedding
+from completelook.triton import Connection, ProductEmbedding, SceneEmbedding
 
-_SCENES_IN_FLIGHT = 8
+SCENES_IN_FLIGHT = 8
 
 
 class CompleteLook:
     """A connection to a Triton server that runs the Complete the Look models.
 
     Thread-safe: share one in a process. Nothing is sent before the first question. Every method
-    raises ServerUnavailable, ServerOverloaded, ContractError or ServerError when the server fails,
-    and ImageError when a picture cannot be read.
+    raises ServerUnavailable, ServerOverloaded, ServerTimeout, ContractError or ServerError when the
+    server fails, and ImageError when a picture cannot be read.
     """
 
     def __init__(self, server: str = "localhost:8001", *, timeout_s: float = 30.0) -> None:
-        """`timeout_s` bounds each request, its retries under overload included."""
+        """`timeout_s` bounds each request, its retries under overload included.
+
+        Raises UsageError for what is no HOST:PORT.
+        """
         self.server = server
         self._connection = Connection(server, timeout_s=timeout_s)
-        self._lock = Lock()
         self._served = ServedModel()
 
     def __enter__(self) -> Self:
@@ -66,39 +52,33 @@ class CompleteLook:
         """Close the connection; requests under way are cancelled."""
         self._connection.close()
 
-    @property
     def categories(self) -> tuple[str, ...]:
         """The model's category names, in the order of the rows of `SceneEmbedding.contexts`."""
-        with self._lock:
-            if self._served.categories is None:
-                self._served.categories = read_categories(self._connection)
-            return self._served.categories
+        return self._configuration().categories
 
-    @property
     def calibration(self) -> Calibration | None:
-        """The model's map from distance to compatibility, None where it is not calibrated."""
-        with self._lock:
-            if not self._served.calibration_is_read:
-                self._served.calibration = read_calibration(self._connection)
-                self._served.calibration_is_read = True
-            return self._served.calibration
+        """The model's map from distance to compatibility, None where it is not calibrated.
+
+        One that is calibrated anew without another model is noticed within half a minute.
+        """
+        return self._configuration().calibration
 
     def embed_scene(self, source: ImageSource, *, regions: bool = False) -> SceneEmbedding:
         """A scene's embedding [128] and its contexts [C, 128], one per category of the model.
 
         With `regions`, also the attention [C, 14, 14] and the region embeddings [196, 128].
         """
-        model = scene_model(regions=regions)
-        scene = scene_embedding(self._connection.infer(model, load_image(source)))
-        with self._lock:
-            self._served.note_scene(scene)
+        model = EXPLAIN_SCENE if regions else EMBED_SCENE
+        outputs = self._connection.infer(model, load_image(source))
+        scene = SceneEmbedding.from_outputs(outputs)
+        self._served.note(scene.model_id)
         return scene
 
     def embed_product(self, source: ImageSource) -> ProductEmbedding:
         """A product's embedding [128]."""
-        product = product_embedding(self._connection.infer(EMBED_PRODUCT, load_image(source)))
-        with self._lock:
-            self._served.note(product.model_id)
+        outputs = self._connection.infer(EMBED_PRODUCT, load_image(source))
+        product = ProductEmbedding.from_outputs(outputs)
+        self._served.note(product.model_id)
         return product
 
     def embed_products(
@@ -112,71 +92,76 @@ class CompleteLook:
         self,
         scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
+        category: str,
         *,
-        category: str | None = None,
         top: int = 10,
         min_compatibility: float | None = None,
     ) -> list[Match]:
-        """The `top` products of a category that complement a scene best.
+        """The `top` products of one category that complement a scene best.
 
-        Without a category: of each category the model knows and the catalog holds, one after the
-        other. With `min_compatibility`, in 0..1, only products at or above it, which may be none.
+        With `min_compatibility`, in 0..1, only products at or above it, which may be none.
 
-        Raises CategoryError, ModelMismatch, NotCalibrated.
+        Raises CategoryError, ModelMismatch, NotCalibrated, UsageError.
         """
-        names = categories_to_rank(catalog, () if category is None else (category,))
-        if not isinstance(scene, SceneEmbedding):
-            scene = self.embed_scene(scene)
-        ranked = self._rank_categories(scene, catalog, names, top, min_compatibility)
-        return [match for matches in ranked.values() for match in matches]
+        ranked = self.rank_scene(
+            scene, catalog, (category,), top=top, min_compatibility=min_compatibility
+        )
+        return next(iter(ranked.values()))
 
-    def rank_scenes(
+    def rank_scene(
         self,
-        scenes: Sequence[str],
+        scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
-        *,
         categories: Sequence[str] = (),
+        *,
         top: int = 10,
         min_compatibility: float | None = None,
-        regions: bool = False,
-    ) -> Iterator[RankedScene]:
-        """Rank many scenes, paths or URLs, a few in flight; see `rank` and `embed_scene`.
+    ) -> Mapping[str, list[Match]]:
+        """What `rank` finds in each of some categories, by their full names.
 
-        Raises CategoryError, before anything is sent, ModelMismatch and NotCalibrated.
+        Without categories: in each that the model knows and the catalog holds.
+
+        Raises what `rank` raises, CategoryError before anything is sent.
         """
         names = categories_to_rank(catalog, categories)
-        embed = partial(self.embed_scene, regions=regions)
-        embeddings = map_in_flight(embed, scenes, in_flight=_SCENES_IN_FLIGHT)
-        for source, scene in zip(scenes, embeddings, strict=True):
-            matches = self._rank_categories(scene, catalog, names, top, min_compatibility)
-            yield RankedScene(source, scene, matches)
-
-    def _rank_categories(
-        self,
-        scene: SceneEmbedding,
-        catalog: Catalog,
-        names: Sequence[str],
-        top: int,
-        min_compatibility: float | None,
-    ) -> dict[str, list[Match]]:
+        if not isinstance(scene, SceneEmbedding):
+            scene = self.embed_scene(scene)
         return rank_categories(
             scene,
             catalog,
             names,
-            calibration=self.calibration,
+            calibration=self.calibration(),
             server=self.server,
             top=top,
             min_compatibility=min_compatibility,
         )
 
+    def rank_scenes(
+        self,
+        scenes: Iterable[str],
+        catalog: Catalog,
+        categories: Sequence[str] = (),
+        *,
+        top: int = 10,
+        min_compatibility: float | None = None,
+        regions: bool = False,
+    ) -> Iterator[RankedScene]:
+        """Rank many scenes, paths or URLs, a few in flight; see `rank_scene` and `embed_scene`."""
+        names = categories_to_rank(catalog, categories)
 
-def read_categories(connection: Connection) -> tuple[str, ...]:
-    """The ordered category names that the server's scene model carries."""
-    text = connection.model_parameter(EMBED_SCENE.name, CATEGORIES_PARAMETER)
-    return parse_categories(text, connection.server)
+        def embed(source: str) -> tuple[str, SceneEmbedding]:
+            return source, self.embed_scene(source, regions=regions)
 
+        for source, scene in map_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT):
+            matches = self.rank_scene(
+                scene, catalog, names, top=top, min_compatibility=min_compatibility
+            )
+            yield RankedScene(source, scene, matches)
 
-def read_calibration(connection: Connection) -> Calibration | None:
-    """The map from distance to compatibility that the server's scene model carries, if any."""
-    text = connection.model_parameter(EMBED_SCENE.name, CALIBRATION_PARAMETER)
-    return parse_calibration(text, connection.server)
+    def _configuration(self) -> Configuration:
+        reading, is_ours = self._served.claim()
+        if is_ours:
+            with self._served.filling(reading):
+                parameters = self._connection.model_parameters(EMBED_SCENE.name)
+                reading.set_result(Configuration(self.server, parameters))
+        return reading.result()

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from completelook.catalog.arrow import format_model_id
-from completelook.clients.client import CompleteLook, read_categories
+from completelook.clients.client import CompleteLook
+from completelook.clients.served_model import Configuration
 from completelook.concurrency import map_in_flight
 from completelook.contract import (
     EMBED_PRODUCT,
@@ -21,10 +22,9 @@ from completelook.contract import (
     Model,
     Tensor,
 )
-from completelook.errors import CompleteLookError, ContractError, ServerUnavailable
+from completelook.errors import CompleteLookError, ContractError, UsageError
 from completelook.golden import GoldenRecord, golden_image
-from completelook.triton.connection import Connection
-from completelook.triton.embeddings import ProductEmbedding, SceneEmbedding
+from completelook.triton import Connection, ProductEmbedding, SceneEmbedding
 
 _TOLERANCE = 1e-4
 _IN_FLIGHT = 4
@@ -53,7 +53,7 @@ def diagnose(server: str, *, model_repository: Path, timeout_s: float = 30.0) ->
     yield Check("client", True, _versions())
     try:
         connection = Connection(server, timeout_s=timeout_s)
-    except ServerUnavailable as exc:
+    except UsageError as exc:
         yield Check("server", False, str(exc))
         return
     try:
@@ -158,7 +158,8 @@ def _described(tensor: Tensor | None) -> str:
 
 
 def _categories(connection: Connection) -> str:
-    names = read_categories(connection)
+    parameters = connection.model_parameters(EMBED_SCENE.name)
+    names = Configuration(connection.server, parameters).categories
     return f"{len(names)}: {', '.join(names)}"
 
 

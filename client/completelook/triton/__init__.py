@@ -1,1 +1,6 @@
 """Triton: the connection, and what its answers hold."""
+
+from completelook.triton.connection import AsyncConnection, Connection
+from completelook.triton.embeddings import ProductEmbedding, SceneEmbedding
+
+__all__ = ["AsyncConnection", "Connection", "ProductEmbedding", "SceneEmbedding"]

@@ -1,19 +1,22 @@
-"""The connection to Triton: a gRPC channel, its retries, its failures as this package's errors."""
+"""The connection to Triton: a gRPC channel and its retries, to wait for or to await."""
 
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+from tritonclient.grpc.aio import InferenceServerClient as AsyncInferenceServerClient
 from tritonclient.grpc.service_pb2 import ModelConfigResponse
 from tritonclient.utils import InferenceServerException
 
 from completelook.contract import Model, Tensor
-from completelook.errors import ContractError, ServerError, ServerOverloaded, ServerUnavailable
+from completelook.errors import ContractError, UsageError
+from completelook.triton.failures import translated
 
 _HOST_AND_PORT = re.compile(r"(?!https?://).+:\d+")
 
@@ -59,7 +62,7 @@ class Wire:
 
     def __init__(self, server: str, *, timeout_s: float) -> None:
         if not _HOST_AND_PORT.fullmatch(server):
-            raise ServerUnavailable(
+            raise UsageError(
                 f"{server!r} is no server address: give Triton's gRPC endpoint as HOST:PORT, "
                 "for example localhost:8001"
             )
@@ -77,13 +80,15 @@ class Wire:
         expected = f"{tensor.data_type} {list(tensor.shape)}"
         if array is None:
             got = "nothing"
-        elif _is_batch_of_one(array, tensor):
-            return array[0]  # type: ignore[no-any-return]
-        else:
+        elif not _is_batch_of_one(array, tensor):
             got = f"{array.dtype} {list(array.shape[1:])}"
+        elif tensor.data_type == "FP32" and not np.isfinite(array).all():
+            got = "values that are not finite"
+        else:
+            return array[0]  # type: ignore[no-any-return]
         raise ContractError(
             f"{model.name} at {self.server} gave {got} for {tensor.name}, expected {expected}: "
-            "the server runs another kind of model; "
+            "the server runs another kind of model, or a broken one; "
             f"`completelook doctor --server {self.server}` says more"
         )
 
@@ -92,13 +97,14 @@ class Wire:
         try:
             yield
         except InferenceServerException as exc:
-            raise _translated(exc, self.server, self._timeout_s) from exc
+            raise translated(exc, self.server, self._timeout_s) from exc
 
 
 class Connection(Wire):
     """A thread-safe gRPC channel to one Triton server.
 
-    Every method raises ServerUnavailable, ServerOverloaded, ContractError or plain ServerError.
+    Making it raises UsageError for what is no address, every method ServerUnavailable,
+    ServerOverloaded, ServerTimeout, ContractError or plain ServerError.
     Without `retries` the first refusal counts, as a load test wants it.
     """
 
@@ -113,7 +119,7 @@ class Connection(Wire):
 
     def infer(self, model: Model, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The model's outputs for one image [224, 224, 3], by name, without a batch dimension."""
-        inputs = infer_inputs(model, image)
+        inputs = _infer_inputs(model, image)
         with self._failures():
             answer = self._client.infer(model.name, inputs, client_timeout=self._timeout_s)
         return self._outputs(answer, model)
@@ -144,14 +150,40 @@ class Connection(Wire):
         )
         return inputs, outputs
 
-    def model_parameter(self, model_name: str, key: str) -> str | None:
-        """The text of a parameter in a model's configuration, None when it is not there."""
+    def model_parameters(self, model_name: str) -> dict[str, str]:
+        """The parameters in a model's configuration, their texts by key."""
         with self._failures():
             answer = self._client.get_model_config(model_name, client_timeout=self._timeout_s)
-        return parameter_text(answer, key)
+        return _parameter_texts(answer)
 
 
-def infer_inputs(model: Model, image: NDArray[np.uint8]) -> list[InferInput]:
+class AsyncConnection(Wire):
+    """What services need of Connection, awaited; it belongs to the loop of its first question."""
+
+    @cached_property
+    def _client(self) -> AsyncInferenceServerClient:
+        # Not before the first question: a channel belongs to the loop that runs when it is made.
+        return AsyncInferenceServerClient(self.server, channel_args=CHANNEL_OPTIONS)
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self._client.close()
+
+    async def infer(self, model: Model, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The model's outputs for one image [224, 224, 3], by name, without a batch dimension."""
+        inputs = _infer_inputs(model, image)
+        with self._failures():
+            answer = await self._client.infer(model.name, inputs, client_timeout=self._timeout_s)
+        return self._outputs(answer, model)
+
+    async def model_parameters(self, model_name: str) -> dict[str, str]:
+        """The parameters in a model's configuration, their texts by key."""
+        with self._failures():
+            answer = await self._client.get_model_config(model_name, client_timeout=self._timeout_s)
+        return _parameter_texts(answer)
+
+
+def _infer_inputs(model: Model, image: NDArray[np.uint8]) -> list[InferInput]:
     """One image [224, 224, 3] as a model's input."""
     tensor = model.inputs[0]
     batch = image[np.newaxis]  # [1, 224, 224, 3]
@@ -160,10 +192,8 @@ def infer_inputs(model: Model, image: NDArray[np.uint8]) -> list[InferInput]:
     return [request]
 
 
-def parameter_text(answer: ModelConfigResponse, key: str) -> str | None:
-    """The text of a parameter in a model's configuration, None when it is not there."""
-    parameters = answer.config.parameters
-    return str(parameters[key].string_value) if key in parameters else None
+def _parameter_texts(answer: ModelConfigResponse) -> dict[str, str]:
+    return {key: str(value.string_value) for key, value in answer.config.parameters.items()}
 
 
 def _is_batch_of_one(array: NDArray[Any], tensor: Tensor) -> bool:
@@ -176,80 +206,3 @@ def _is_batch_of_one(array: NDArray[Any], tensor: Tensor) -> bool:
 
 
 _NUMPY_TYPES = {"UINT8": np.uint8, "INT64": np.int64, "FP32": np.float32}
-
-
-_BY_STATUS: dict[str, tuple[type[ServerError], str]] = {
-    "DEADLINE_EXCEEDED": (
-        ServerOverloaded,
-        "the server at {server} did not answer within {timeout_s:g} s: it is overloaded or stuck; "
-        "send less at once, or allow it more time with timeout_s",
-    ),
-    "UNIMPLEMENTED": (
-        ServerUnavailable,
-        "what answers at {server} speaks gRPC but is not Triton ({detail}): give the address of "
-        "Triton's gRPC endpoint, port 8001 by default",
-    ),
-    "NOT_FOUND": (
-        ContractError,
-        "the server at {server} does not have the model ready ({detail}): export one with "
-        "`completelook-build export` and serve that model repository",
-    ),
-    "INVALID_ARGUMENT": (
-        ContractError,
-        "the model at {server} refused the request ({detail}): it is another kind of model; "
-        "`completelook doctor --server {server}` says more",
-    ),
-}
-
-
-def _translated(exc: InferenceServerException, server: str, timeout_s: float) -> ServerError:
-    status = str(exc.status()).removeprefix("StatusCode.")
-    detail = " ".join(str(exc.message()).split())
-    if status == "UNAVAILABLE":
-        return _unavailable(detail, server)
-    if status in _BY_STATUS:
-        error, message = _BY_STATUS[status]
-        return error(message.format(server=server, detail=detail, timeout_s=timeout_s))
-    if "is not healthy" in detail:
-        return ServerError(
-            f"a model process of the server at {server} has died and stays dead ({detail}): "
-            "restart the server"
-        )
-    return ServerError(
-        f"the server at {server} failed with {status}: {detail}; its own log says more"
-    )
-
-
-# Triton's UNAVAILABLE means many things, and only its text tells them apart.
-_OVERLOAD = ("Exceeds maximum queue size", "Request timeout expired")
-_NOT_GRPC = ("SETTINGS", "HTTP/2", "Socket closed", "reset by peer", "http1.x")
-
-
-def _unavailable(detail: str, server: str) -> ServerError:
-    if any(text in detail for text in _OVERLOAD):
-        return ServerOverloaded(
-            f"the server at {server} is overloaded and refused the request ({detail}): "
-            "send less at once, or try again later"
-        )
-    if "protocol is restricted" in detail:
-        return ServerError(
-            f"the server at {server} does not answer this question to anyone ({detail}): "
-            "start it without a restriction on model-config, health, metadata and inference"
-        )
-    if "resolving" in detail:
-        return ServerUnavailable(
-            f"the host of {server} cannot be found: check the name, and give HOST:PORT"
-        )
-    if "failed to connect" in detail and any(text in detail for text in _NOT_GRPC):
-        return ServerUnavailable(
-            f"what answers at {server} does not speak gRPC: give Triton's gRPC port, 8001 by "
-            "default, not its HTTP port 8000 or its metrics port 8002"
-        )
-    if "failed to connect" in detail:
-        return ServerUnavailable(
-            f"nothing answers at {server}: start a server with `completelook serve`, "
-            "or name another one with --server HOST:PORT"
-        )
-    return ServerUnavailable(
-        f"the connection to {server} broke ({detail}): see whether the server still runs"
-    )

@@ -80,7 +80,7 @@ class RequestMix:
             case "embed_scene":
                 self._shopper.embed_scene(picture)
             case "rank":
-                self._shopper.rank(picture, self._catalog)
+                self._shopper.rank_scene(picture, self._catalog)
             case "embed_product":
                 self._shopper.embed_product(picture)
             case _:
