@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check loadtest bench results clean
+.PHONY: demo test check loadtest bench results results-page clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -22,7 +22,11 @@ demo/catalog.arrow:
 
 # The tables of docs/results.md, anew; PHOTOS=DIR adds a set of real pictures. Hours on two cores.
 results: .venv/installed
-	$(BIN)/python -m completelook_build.evaluation.results $(PHOTOS)
+	$(BIN)/python -m completelook_build.results $(PHOTOS)
+
+# The page alone, from the figures in docs/results/: after a change of its text or of the code behind.
+results-page: .venv/installed
+	$(BIN)/python -m completelook_build.results --page-only
 
 # Format, lint, types, tests.
 test: .venv/installed check

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from completelook_build.attention.report import study_model
+from completelook_build.attention.report import (
+    MADE_OF,
+    as_json,
+    as_markdown,
+    print_study,
+    study_model,
+)
 from completelook_build.attention.study import (
     View,
     figures,
@@ -18,11 +24,11 @@ from completelook_build.attention.study import (
     peak_inside,
     read_anchors,
 )
-from completelook_build.attention.table import as_json, as_markdown, print_table
 from completelook_build.data.crop import WHOLE_SCENE, Box, Crop
 from completelook_build.errors import DataError
 from completelook_build.evaluation.metrics import scene_weights
 from completelook_build.features.store import Picture
+from completelook_build.report import is_stale
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -223,6 +229,8 @@ def test_a_study_writes_figures_a_table_and_a_sheet(study):
         *("attention.json", "attention.md", "attention.png"),
     }
     written = json.loads((out / "attention.json").read_text())
+    assert not is_stale(written, *MADE_OF)
+    del written["made_by"]
     assert written == json.loads(json.dumps(as_json(found), allow_nan=False))
     assert written["overall"]["attention"]["mass_ratio"]["value"] > 0
     assert written["overall"]["views"] == sum(
@@ -243,7 +251,7 @@ def test_the_table_has_a_row_for_each_category(study, capsys):
     assert len({len(row) for row in rows}) == 1
     assert len(rows) == 2 + len(found.by_category) + 1
     assert "0 views whose anchor is cut away and 0 without an anchor" in method
-    print_table(found)
+    print_study(found)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 100
     assert f"{found.overall.attention.mass_ratio.value:.3f}" in printed
@@ -259,7 +267,7 @@ def test_without_anchors_only_the_entropy_is_told(
     written = json.loads((tmp_path / "out/attention.json").read_text())
     assert written["overall"]["attention"]["mass_ratio"]["value"] is None
     assert 0 < written["overall"]["attention"]["entropy"]["value"] <= 1
-    print_table(found)
+    print_study(found)
     printed = capsys.readouterr().out
     assert "no anchors.json" in printed
     assert "ratio" not in printed

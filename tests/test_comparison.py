@@ -1,16 +1,14 @@
-"""The table: what its rows hold, what a second run uses again, and how the page is filled."""
+"""The table: what its rows hold, and what a second run uses again."""
 
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from completelook_build.evaluation import comparison as comparison_module
 from completelook_build.evaluation.comparison import Comparison, compare
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, Ranked
-from completelook_build.evaluation.results import write_page
-from completelook_build.evaluation.table import as_markdown, print_table
+from completelook_build.evaluation.table import as_markdown, print_comparison, write_comparison
 from completelook_build.features.split import make_split
 from completelook_build.training import TrainingConfig
 from planted import CATEGORIES, plant_pairs
@@ -57,10 +55,11 @@ class Counted:
 def test_every_contender_has_its_row(material, comparison, tmp_path, capsys):
     comparison = replace(comparison, seeds=1)
     table = compare(comparison, material, tmp_path / "out")
+    write_comparison(table, tmp_path / "out")
     assert [row["name"] for row in table["rows"]] == [c.name for c in CONTENDERS]
     assert json.loads((tmp_path / "out/table.json").read_text()) == json.loads(json.dumps(table))
     markdown = (tmp_path / "out/table.md").read_text()
-    print_table(table)
+    print_comparison(table)
     printed = capsys.readouterr().out
     for contender in CONTENDERS:
         assert f"| {contender.title} |" in markdown
@@ -115,12 +114,17 @@ def test_a_kill_costs_no_more_than_the_row_at_work(material, comparison, tmp_pat
         pytest.param({"data": {"sha256": "other"}}, id="data"),
         pytest.param({"data": {"splits": "moved"}}, id="splits"),
         pytest.param({"training": TrainingConfig(epochs=2)}, id="budget"),
+        pytest.param({"code": "another"}, id="code"),
     ],
 )
-def test_figures_of_another_setting_are_not_used(change, material, comparison, tmp_path):
+def test_figures_of_another_setting_are_not_used(
+    change, material, comparison, tmp_path, monkeypatch
+):
     compare(comparison, material, tmp_path, [Counted().contender])
     if "training" in change:
         comparison = replace(comparison, **change)
+    elif "code" in change:
+        monkeypatch.setattr(comparison_module, "code_digest", lambda _: change["code"])
     elif "backbone_id" in change:
         material = replace(material, **change)
     elif "sha256" in change["data"]:
@@ -137,25 +141,7 @@ def test_figures_of_another_setting_are_not_used(change, material, comparison, t
 def test_a_figure_that_no_pair_defines_is_null_and_a_dash(material, comparison, tmp_path):
     scarce = {category: rows[:3] for category, rows in material.test.candidates.items()}
     material = replace(material, test=replace(material.test, candidates=scarce))
-    compare(comparison, material, tmp_path, [Counted().contender])
+    write_comparison(compare(comparison, material, tmp_path, [Counted().contender]), tmp_path)
     stored = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
     assert stored["rows"][0]["estimates"]["fill_in_the_blank"]["value"] is None
     assert "| - |" in as_markdown(stored)
-
-
-def test_the_page_holds_the_stored_tables(material, comparison, tmp_path):
-    figures, page = tmp_path / "figures", tmp_path / "page.md"
-    table = compare(comparison, material, figures, [Counted().contender])
-    (figures / "table.json").rename(figures / "showroom.json")
-    blocks = ("showroom", "attention", "ikea")
-    page.write_text("".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in blocks))
-    write_page(page, figures)
-    assert as_markdown(table) in page.read_text()
-    assert page.read_text().count("Not measured.") == 2
-
-
-def test_the_repositorys_page_has_every_block(tmp_path):
-    page = tmp_path / "results.md"
-    shutil.copyfile(Path(__file__).parents[1] / "docs/results.md", page)
-    write_page(page, tmp_path)
-    assert page.read_text().count("\nNot measured.\n") == 3

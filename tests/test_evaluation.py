@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from completelook_build.evaluation.evaluate import HEADINGS, evaluate_scores, print_table
+from completelook_build.evaluation.evaluate import HEADINGS, evaluate_scores, print_evaluation
 from completelook_build.evaluation.metrics import PAIR_METRICS, estimate_metrics
 from completelook_build.heads import PairScore
 
@@ -61,7 +61,7 @@ def test_markdown_is_a_table_whose_cells_agree_in_number(evaluation):
 
 
 def test_the_printed_table_is_whole_in_a_hundred_columns(evaluation, capsys):
-    print_table(evaluation)
+    print_evaluation(evaluation)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 100
     for text in (*CATEGORIES[:2], *HEADINGS.values(), "6 pairs, 5.0 products", "all"):
@@ -72,7 +72,7 @@ def test_the_printed_table_is_whole_in_a_hundred_columns(evaluation, capsys):
 
 def test_a_sample_is_named_in_every_form(capsys):
     sampled = evaluate_scores(RUGS, CATEGORIES, sample=4, seed=9)
-    print_table(sampled)
+    print_evaluation(sampled)
     for text in (capsys.readouterr().out, sampled.as_markdown()):
         assert "at most 4 negatives of the category, drawn with seed 9" in " ".join(text.split())
     assert (sampled.as_json()["negatives"], sampled.as_json()["seed"]) == (4, 9)

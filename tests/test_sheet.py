@@ -5,9 +5,7 @@ import re
 import numpy as np
 import pytest
 from completelook_build.errors import ModelError
-from completelook_build.features.store import Picture
-from completelook_build.report.picture_grid import Cell, Grid, shortened
-from completelook_build.report.sheet import (
+from completelook_build.evaluation.sheet import (
     _grid,
     _page,
     draw_pairs,
@@ -15,6 +13,8 @@ from completelook_build.report.sheet import (
     make_sheet,
     thumbnail,
 )
+from completelook_build.features.store import Picture
+from completelook_build.report.picture_grid import Cell, Grid, shortened
 from PIL import Image
 from planted import CATEGORIES, plant_pairs
 

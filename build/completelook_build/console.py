@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -13,8 +14,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
-_TABLE_WIDTH = 100
+_TABLE_WIDTH = 100  # where stdout is no terminal: what the widest table needs
 
 
 def say(message: str) -> None:
@@ -28,10 +30,29 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def results_console() -> Console:
-    """The stdout for tables: as wide as the terminal, or as a table needs where there is none."""
+def print_figures(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = ""
+) -> None:
+    """Print a table of names and figures on stdout, and how to read it.
+
+    Cells hold the console's markup; a row named "all" is set apart.
+    """
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # Eight columns of figures fit into 100 characters without a space on both sides.
+    table.padding = (0, 0) if len(headings) > 6 else (0, 1)
+    table.add_column(headings[0], overflow="fold")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        if row[0].partition("\n")[0] == "all":
+            table.add_section()
+        table.add_row(*row)
     console = Console()
-    return console if console.is_terminal else Console(width=_TABLE_WIDTH)
+    if not console.is_terminal:
+        console = Console(width=_TABLE_WIDTH)
+    console.print(table)
+    if note:
+        console.print(note, highlight=False)
 
 
 @contextmanager

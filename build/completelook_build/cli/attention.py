@@ -23,8 +23,7 @@ def attention(
     scenes: Annotated[int, typer.Option(min=1, help="Scenes on the picture sheet.")] = 6,
 ) -> None:
     """Where the model looks in the test scenes: against true anchors, and generic saliency."""
-    from completelook_build.attention.report import study_model
-    from completelook_build.attention.table import print_table
+    from completelook_build.attention.report import print_study, study_model
 
     features = features or pairs.with_name("features")
-    print_table(study_model(model, pairs, categories, images, features, out, scenes=scenes))
+    print_study(study_model(model, pairs, categories, images, features, out, scenes=scenes))

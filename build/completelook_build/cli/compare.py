@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """Train and test baselines, the model and its ablations; a second run goes on with the rest."""
     from completelook_build.evaluation.comparison import Comparison, make_table
-    from completelook_build.evaluation.table import print_table
+    from completelook_build.evaluation.table import print_comparison, write_comparison
     from completelook_build.training import TrainingConfig
 
     comparison = Comparison(
@@ -39,4 +39,6 @@ def compare(
         seeds=seeds,
         training=TrainingConfig(epochs=epochs),
     )
-    print_table(make_table(comparison, out))
+    table = make_table(comparison, out)
+    write_comparison(table, out)
+    print_comparison(table)

@@ -35,13 +35,13 @@ def evaluate(
     """Accuracy, AUC and rank figures on the test scenes, overall and by category."""
     from completelook.files import write_text
 
-    from completelook_build.evaluation.evaluate import evaluate_model, print_table
+    from completelook_build.evaluation.evaluate import evaluate_model, print_evaluation
 
     features = features or pairs.with_name("features")
     evaluation = evaluate_model(
         model, pairs, categories, images, features, sample=negatives, seed=seed
     )
-    print_table(evaluation)
+    print_evaluation(evaluation)
     if json_path is not None:
         write_text(json_path, json.dumps(evaluation.as_json(), indent=2) + "\n")
     if markdown_path is not None:

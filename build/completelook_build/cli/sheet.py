@@ -23,7 +23,7 @@ def sheet(
     scenes: Annotated[int, typer.Option(min=1, help="Test scenes to show.")] = 10,
 ) -> None:
     """Show the true product and the five nearest of its category for some test scenes."""
-    from completelook_build.report.sheet import make_sheet
+    from completelook_build.evaluation.sheet import make_sheet
 
     features = features or pairs.with_name("features")
     for path in make_sheet(model, pairs, categories, images, features, out, scenes=scenes):

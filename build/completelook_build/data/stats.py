@@ -1,15 +1,13 @@
 """What a set of pairs is: how many of what, where the crops lie and how much they keep."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from completelook_build.console import results_console
+from completelook_build.console import print_figures
 from completelook_build.data.crop import CROP_SIDES
 from completelook_build.data.pairs import SPLITS, Pair, PairData
 
@@ -65,11 +63,24 @@ def describe(data: PairData) -> DataDescription:
 
 def print_tables(description: DataDescription) -> None:
     """Print the figures as tables on stdout."""
-    console = results_console()
-    console.print(_counts_table("Splits, by scene", "split", description.splits))
-    console.print(_counts_table("Categories", "category", description.categories))
-    console.print(_crops_table(description.crops))
-    console.print(_dropped_table(description.dropped))
+    counts = ("scenes", "products", "pairs")
+    print_figures("Splits, by scene", ("split", *counts), _count_rows(description.splits))
+    print_figures("Categories", ("category", *counts), _count_rows(description.categories))
+    crops = [
+        [side, f"{own.pairs:,}", f"{own.share:.1%}", *(f"{a:.1%}" for a in own.kept_area.values())]
+        for side, own in description.crops.items()
+    ]
+    headings = ("side", "pairs", "share", *_QUANTILES)
+    print_figures("Crops, and the area of the scene they keep", headings, crops)
+    dropped = [(escape(reason), f"{count:,}") for reason, count in description.dropped.items()]
+    print_figures("Dropped pairs", ("reason", "pairs"), dropped or [("none", "0")])
+
+
+def _count_rows(counts: Mapping[str, Counts]) -> list[list[str]]:
+    return [
+        [escape(name), f"{own.scenes:,}", f"{own.products:,}", f"{own.pairs:,}"]
+        for name, own in counts.items()
+    ]
 
 
 def _counts(pairs: Sequence[Pair]) -> Counts:
@@ -90,45 +101,3 @@ def _crop_figures(pairs: Sequence[Pair], of: int) -> CropFigures:
     areas = [pair.crop.box.area for pair in pairs]
     kept = {name: float(np.quantile(areas, share)) for name, share in _QUANTILES.items()}
     return CropFigures(len(pairs), len(pairs) / of, kept)
-
-
-def _counts_table(title: str, heading: str, counts: Mapping[str, Counts]) -> Table:
-    rows = (
-        (name, f"{own.scenes:,}", f"{own.products:,}", f"{own.pairs:,}")
-        for name, own in counts.items()
-    )
-    return _table(title, (heading, "scenes", "products", "pairs"), rows)
-
-
-def _crops_table(crops: Mapping[str, CropFigures]) -> Table:
-    rows = (
-        (
-            side,
-            f"{own.pairs:,}",
-            f"{own.share:.1%}",
-            *(f"{area:.1%}" for area in own.kept_area.values()),
-        )
-        for side, own in crops.items()
-    )
-    return _table(
-        "Crops, and the area of the scene they keep", ("side", "pairs", "share", *_QUANTILES), rows
-    )
-
-
-def _dropped_table(dropped: Mapping[str, int]) -> Table:
-    rows = [(reason, f"{count:,}") for reason, count in dropped.items()]
-    return _table("Dropped pairs", ("reason", "pairs"), rows or [("none", "0")])
-
-
-def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table of a name and figures; a row called "all" is set apart."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    first, *others = headings
-    table.add_column(first, overflow="fold")
-    for heading in others:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, *figures in rows:
-        if name == "all":
-            table.add_section()
-        table.add_row(escape(name), *figures)
-    return table

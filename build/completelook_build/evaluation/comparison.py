@@ -1,12 +1,10 @@
 """The table of one data set: every contender, every seed, on the same test pairs.
 
 DIR/scores/NAME-SEED-KEY.npz   distances of one contender and seed, kept as soon as they are there
-DIR/table.json, table.md       the table, written once all of them are
 """
 
 import hashlib
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from completelook.files import replacing
 
 from completelook_build.console import say
 from completelook_build.data.pairs import SPLITS
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, read_material
 from completelook_build.evaluation.metrics import Estimate, estimate_metrics
-from completelook_build.evaluation.table import as_markdown
 from completelook_build.heads import PairScore, pairwise_accuracy, score_pairs
+from completelook_build.report import code_digest, made_by
 from completelook_build.training import TrainingConfig, versions
+
+# The module that decides every figure of a table, and all that it imports.
+MADE_OF = "completelook_build.evaluation.comparison"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +69,15 @@ class ComparedRow:
             "name": self.contender.name,
             "title": self.contender.title,
             "note": self.contender.note,
-            "estimates": {
-                name: {bound: _number(value) for bound, value in asdict(estimate).items()}
-                for name, estimate in self.estimates.items()
-            },
+            "estimates": {name: each.as_json() for name, each in self.estimates.items()},
             "roc_auc": self.roc_auc,
             "seed_accuracies": self.seed_accuracies,
             "choices": self.choices,
         }
 
 
-def _number(value: float) -> float | None:
-    """JSON has no NaN: what no pair defines is null."""
-    return None if math.isnan(value) else value
-
-
 def make_table(comparison: Comparison, out: Path) -> dict[str, Any]:
-    """Make the table of a data set in a folder, and return what table.json holds.
+    """Make the table of a data set: what table.json holds, its cells kept in a folder.
 
     What an earlier run finished is used again. Raises DataError, WeightsError or OSError.
     """
@@ -105,10 +99,7 @@ def compare(
 ) -> dict[str, Any]:
     """See `make_table`; with the data at hand."""
     rows = [_compared(contender, material, comparison, out) for contender in contenders]
-    table = {**_described(comparison, material), "rows": [row.as_json() for row in rows]}
-    _replace_text(out / "table.json", json.dumps(table, indent=1) + "\n")
-    _replace_text(out / "table.md", as_markdown(table))
-    return table
+    return {**_described(comparison, material), "rows": [row.as_json() for row in rows]}
 
 
 def _compared(
@@ -143,7 +134,7 @@ def _scored(
 
 
 def _key(comparison: Comparison, material: Material) -> str:
-    """Changes with the data, the splits, the backbone, the budget or the software."""
+    """Changes with the data, the splits, the backbone, the budget or the code."""
     scenes = {name: sorted(material.data.splits[name]) for name in SPLITS}
     decisive = {
         "data": material.data.sha256,
@@ -151,14 +142,13 @@ def _key(comparison: Comparison, material: Material) -> str:
         "backbone": material.backbone_id,
         "training": {**asdict(comparison.training), "seed": None},
         "versions": versions(),
+        "code": code_digest(MADE_OF),
     }
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
 def _store(path: Path, scored: Scored) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".partial")
-    with beside.open("wb") as file:
+    with replacing(path) as beside, beside.open("wb") as file:
         np.savez(
             file,
             scenes=np.array([score.scene for score in scored.scores]),
@@ -168,7 +158,6 @@ def _store(path: Path, scored: Scored) -> None:
             counts=np.array([len(score.negatives) for score in scored.scores]),
             choice=np.array(scored.choice),
         )
-    beside.replace(path)
 
 
 def _load(path: Path) -> Scored:
@@ -204,6 +193,7 @@ def _described(comparison: Comparison, material: Material) -> dict[str, Any]:
         "training": {**asdict(comparison.training), "seed": None},
         "versions": versions(),
         "machine": _machine(),
+        "made_by": made_by(MADE_OF),
     }
 
 
@@ -215,10 +205,3 @@ def _machine() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def _replace_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

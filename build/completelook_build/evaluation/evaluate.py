@@ -1,15 +1,12 @@
 """Evaluation on the test scenes: the figures of a ranker as a table, JSON and Markdown."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from completelook_build.console import results_console
+from completelook_build.console import print_figures
 from completelook_build.data.pairs import read_pairs
 from completelook_build.evaluation.metrics import (
     CONFIDENCE,
@@ -48,16 +45,12 @@ class Figures:
 
     def as_json(self) -> dict[str, object]:
         """The figures as a JSON object; null where a figure is not defined."""
-        metrics = {
-            name: {end: None if math.isnan(x) else x for end, x in asdict(estimate).items()}
-            for name, estimate in self.metrics.items()
-        }
         return {
             "pairs": self.pairs,
             "scenes": self.scenes,
             "candidates": self.candidates,
             "pairs_without_blank": self.without_blank,
-            **metrics,
+            **{name: estimate.as_json() for name, estimate in self.metrics.items()},
         }
 
 
@@ -89,7 +82,7 @@ class Evaluation:
                 name,
                 str(own.pairs),
                 f"{own.candidates:.1f}",
-                *(in_one_line(own.metrics[metric]) for metric in HEADINGS),
+                *(own.metrics[metric].in_one_line() for metric in HEADINGS),
             ]
             for name, own in [*self.by_category.items(), ("all", self.overall)]
         ]
@@ -155,20 +148,17 @@ def evaluate_scores(
     return Evaluation(_figures(scores, resamples, seed), by_category, sample, seed, resamples)
 
 
-def print_table(evaluation: Evaluation) -> None:
+def print_evaluation(evaluation: Evaluation) -> None:
     """Print the figures as a table on stdout, each interval below its figure."""
-    table = Table(title="Test scenes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.padding = (0, 0)
-    table.add_column("category", overflow="fold")
-    for heading in HEADINGS.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, own in evaluation.by_category.items():
-        table.add_row(*_cells(name, own))
-    table.add_section()
-    table.add_row(*_cells("all", evaluation.overall))
-    console = results_console()
-    console.print(table)
-    console.print(evaluation.method(), highlight=False)
+    rows = [
+        [
+            f"{escape(name)}\n[dim]{own.pairs} pairs, {own.candidates:.1f} products[/]",
+            *(own.metrics[metric].in_two_lines() for metric in HEADINGS),
+        ]
+        for name, own in [*evaluation.by_category.items(), ("all", evaluation.overall)]
+    ]
+    headings = ("category", *HEADINGS.values())
+    print_figures("Test scenes", headings, rows, note=evaluation.method())
 
 
 def _figures(scores: Sequence[PairScore], resamples: int, seed: int) -> Figures:
@@ -180,31 +170,3 @@ def _figures(scores: Sequence[PairScore], resamples: int, seed: int) -> Figures:
         without_blank=sum(count < DISTRACTORS for count in counts),
         metrics=estimate_metrics(scores, resamples=resamples, seed=seed),
     )
-
-
-def _cells(name: str, figures: Figures) -> list[str]:
-    """A row of the table on stdout, each cell of two lines."""
-    behind = f"[dim]{figures.pairs} pairs, {figures.candidates:.1f} products[/]"
-    return [
-        f"{escape(name)}\n{behind}",
-        *(in_two_lines(figures.metrics[metric]) for metric in HEADINGS),
-    ]
-
-
-def in_one_line(estimate: Estimate) -> str:
-    """A figure and its interval, as Markdown shows them."""
-    if math.isnan(estimate.value):
-        return "-"
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def in_two_lines(estimate: Estimate) -> str:
-    """A figure with its interval below, in the console's markup."""
-    if math.isnan(estimate.value):
-        return "-"
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.3f}"
-    low, high = (f"{end:.2f}".removeprefix("0") for end in (estimate.low, estimate.high))
-    return f"{estimate.value:.3f}\n[dim]{low}-{high}[/]"

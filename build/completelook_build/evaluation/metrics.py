@@ -8,8 +8,9 @@ drawn by lot, and gives the expectation: a ranker that cannot tell products apar
 Shapes: N pairs, S scenes, R resamples; row 0 of the weights is the scenes as they are.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -32,6 +33,27 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    def in_one_line(self) -> str:
+        """The figure and its interval, as Markdown shows them."""
+        if math.isnan(self.value):
+            return "-"
+        if math.isnan(self.low):
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def in_two_lines(self) -> str:
+        """The figure with its interval below, in the console's markup."""
+        if math.isnan(self.value):
+            return "-"
+        if math.isnan(self.low):
+            return f"{self.value:.3f}"
+        low, high = (f"{end:.2f}".removeprefix("0") for end in (self.low, self.high))
+        return f"{self.value:.3f}\n[dim]{low}-{high}[/]"
+
+    def as_json(self) -> dict[str, float | None]:
+        """The figure and its bounds; null where they are not defined, since JSON has no NaN."""
+        return {name: None if math.isnan(bound) else bound for name, bound in asdict(self).items()}
 
 
 @dataclass(frozen=True)

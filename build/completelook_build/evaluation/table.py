@@ -1,11 +1,13 @@
-"""A comparison's table as Markdown and on the terminal, both from what table.json holds."""
+"""A comparison's table as JSON, as Markdown and on stdout: all from what table.json holds."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from completelook.files import write_text
 
+from completelook_build.console import print_figures
 from completelook_build.report import markdown_table
 
 _COLUMNS = {
@@ -40,21 +42,27 @@ def describe(table: Mapping[str, Any]) -> str:
     )
 
 
-def print_table(table: Mapping[str, Any]) -> None:
+def print_comparison(table: Mapping[str, Any]) -> None:
     """Print accuracy, top 5 and the seeds of every row on stdout."""
-    printed = Table("", title="Pairwise accuracy on test scenes", title_justify="left")
-    for heading in ("accuracy", "95% interval", "top 5", "each seed"):
-        printed.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     for row in table["rows"]:
         accuracy = row["estimates"]["pairwise_accuracy"]
-        printed.add_row(
+        cells = [
             row["title"],
             _figure(accuracy["value"]),
             f"{_figure(accuracy['low'])} to {_figure(accuracy['high'])}",
             _figure(row["estimates"]["top_5_accuracy"]["value"]),
             ", ".join(map(_figure, row["seed_accuracies"])),
-        )
-    Console().print(printed)
+        ]
+        rows.append(cells)
+    headings = ("", "accuracy", "95% interval", "top 5", "each seed")
+    print_figures("Pairwise accuracy on test scenes", headings, rows)
+
+
+def write_comparison(table: Mapping[str, Any], out: Path) -> None:
+    """Write a table to DIR/table.json and table.md. Raises OSError."""
+    write_text(out / "table.json", json.dumps(table, indent=1) + "\n")
+    write_text(out / "table.md", as_markdown(table))
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -150,7 +150,7 @@ def _note(examples: Sequence[Example]) -> str:
 
 def _page(examples: Sequence[Example], note: str, model_id: str) -> str:
     environment = Environment(
-        loader=PackageLoader("completelook_build.report", ""),
+        loader=PackageLoader("completelook_build.evaluation", ""),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
