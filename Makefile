@@ -28,13 +28,14 @@ results: .venv/installed
 results-page: .venv/installed
 	$(BIN)/python -m completelook_build.results --page-only
 
-# Format, lint, types, tests.
+# Format, lint, floors, types, tests.
 test: .venv/installed check
 	$(BIN)/python -m pytest
 
 check: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # uv comes from pip and installs the rest: a minute instead of several.

@@ -8,9 +8,8 @@ import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
-from completelook import Catalog, cli
+from completelook import Catalog, cli, server
 from completelook.catalog.arrow import write_catalog
-from completelook.server import serve as _serve
 from fakes import (
     CALIBRATION,
     CATEGORIES,
@@ -247,7 +246,9 @@ def test_doctor_prints_a_line_per_check(run, tmp_path: Path, triton: FakeTriton)
 def test_serve_passes_on_what_follows_the_dashes(run, monkeypatch) -> None:
     seen = {}
     monkeypatch.setattr(
-        _serve, "serve", lambda repository, **options: seen.update(options, at=repository)
+        server,
+        "serve_until_stopped",
+        lambda repository, **options: seen.update(options, at=repository),
     )
     assert run("serve", "--grpc-port", 9001, "--", "--log-verbose=1", "--http-port=5")[0] == 0
     assert seen == {

@@ -36,8 +36,8 @@ from tritonclient.grpc import InferenceServerClient
 ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 SERVE = """
 import sys
-from completelook.server.serve import serve
-serve(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0, arguments=sys.argv[2:])
+from completelook.server import serve_until_stopped
+serve_until_stopped(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0, arguments=sys.argv[2:])
 """
 
 # A weak reference's callback swallows what is raised in it; so ends each import of a module.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from completelook.catalog.arrow import Catalog
     from completelook.catalog.indexing import IndexReport, index
     from completelook.clients import AsyncCompleteLook, CompleteLook
-    from completelook.images.decode import ImageSource, load_image, open_image
+    from completelook.images import ImageSource, load_image, open_image
     from completelook.ranking.ranking import Match, RankedScene
     from completelook.triton import ProductEmbedding, SceneEmbedding
 
@@ -62,15 +62,15 @@ _HOMES = {
     "AsyncCompleteLook": "clients",
     "Catalog": "catalog.arrow",
     "CompleteLook": "clients",
-    "ImageSource": "images.decode",
+    "ImageSource": "images",
     "IndexReport": "catalog.indexing",
     "Match": "ranking.ranking",
     "ProductEmbedding": "triton",
     "RankedScene": "ranking.ranking",
     "SceneEmbedding": "triton",
     "index": "catalog.indexing",
-    "load_image": "images.decode",
-    "open_image": "images.decode",
+    "load_image": "images",
+    "open_image": "images",
 }
 
 

@@ -7,7 +7,7 @@ from urllib.request import getproxies, proxy_bypass
 import tenacity
 import urllib3
 from completelook.errors import ImageError
-from completelook.images.decode import open_image
+from completelook.images import open_image
 from urllib3 import exceptions
 
 from completelook_build.console import say

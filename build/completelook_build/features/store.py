@@ -19,7 +19,7 @@ from completelook.contract import (
     REGIONS,
 )
 from completelook.errors import ImageError
-from completelook.images.decode import load_image, open_image
+from completelook.images import load_image, open_image
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 

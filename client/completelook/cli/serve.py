@@ -18,9 +18,9 @@ def serve(
     metrics_port: Annotated[int, typer.Option()] = 8002,
 ) -> None:
     """Start the embedded Triton server; Ctrl-C stops it."""
-    from completelook.server.serve import serve as serve_models
+    from completelook.server import serve_until_stopped
 
-    serve_models(
+    serve_until_stopped(
         model_repository,
         grpc_port=grpc_port,
         http_port=http_port,

@@ -16,7 +16,7 @@ from completelook.clients.client import SCENES_IN_FLIGHT
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_tasks_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE, Model
-from completelook.images.decode import ImageSource, load_image
+from completelook.images import ImageSource, load_image
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
 from completelook.triton import AsyncConnection, ProductEmbedding, SceneEmbedding

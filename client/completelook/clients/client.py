@@ -12,7 +12,7 @@ from completelook.clients.answers import rank_categories, stacked
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
-from completelook.images.decode import ImageSource, load_image
+from completelook.images import ImageSource, load_image
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
 from completelook.triton import Connection, ProductEmbedding, SceneEmbedding

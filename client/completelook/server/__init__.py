@@ -4,5 +4,12 @@ from completelook.server.embedded import EmbeddedServer
 from completelook.server.installation import TUNING
 from completelook.server.ports import claim_ports
 from completelook.server.process import bound_to_this_process
+from completelook.server.serve import serve_until_stopped
 
-__all__ = ["TUNING", "EmbeddedServer", "bound_to_this_process", "claim_ports"]
+__all__ = [
+    "TUNING",
+    "EmbeddedServer",
+    "bound_to_this_process",
+    "claim_ports",
+    "serve_until_stopped",
+]

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from completelook.errors import EmbeddedServerError
 from completelook.server.installation import find_installation
-from completelook.server.ports import claim_ports
+from completelook.server.ports import claim_ports, wait_until_listening
 from completelook.server.process import EXIT_TIMEOUT_S, ServerProcess
-from completelook.server.readiness import infer_zeros, wait_until_listening
+from completelook.server.readiness import infer_zeros
 from completelook.server.repository import entry_models, read_repository
 
 _GRPC, _HTTP, _METRICS = "--grpc-port", "--http-port", "--metrics-port"

@@ -1,10 +1,14 @@
-"""The ports a server listens on."""
+"""The ports a server listens on: claimed before it starts, waited for after."""
 
 import contextlib
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from completelook.errors import EmbeddedServerError
+
+_POLL_INTERVAL_S = 0.05
+_LISTENING_TIMEOUT_S = 600
 
 
 def claim_ports(host: str, ports: Mapping[str, int]) -> dict[str, int]:
@@ -21,6 +25,28 @@ def claim_ports(host: str, ports: Mapping[str, int]) -> dict[str, int]:
             option: _listen(stack.enter_context(socket.socket()), host, port, option)
             for option, port in ports.items()
         }
+
+
+def wait_until_listening(host: str, port: int, check_alive: Callable[[], None]) -> None:
+    """Wait until the server has loaded its models and opened its gRPC port.
+
+    Raises:
+        EmbeddedServerError: it has not within ten minutes; or what `check_alive` raises.
+    """
+    # Not through gRPC, which waits a second and more between two tries.
+    deadline = time.monotonic() + _LISTENING_TIMEOUT_S
+    while time.monotonic() < deadline:
+        check_alive()
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            time.sleep(_POLL_INTERVAL_S)
+        else:
+            return
+    raise EmbeddedServerError(
+        f"the embedded server does not listen on {host}:{port} after {_LISTENING_TIMEOUT_S} s: "
+        "see what it says with --log-verbose=1 among its arguments"
+    )
 
 
 def _listen(listener: socket.socket, host: str, port: int, option: str) -> int:

@@ -3,8 +3,6 @@
 Triton's own health endpoints go on saying yes when the process behind a model is dead.
 """
 
-import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,31 +11,7 @@ import numpy as np
 from completelook.errors import EmbeddedServerError
 from completelook.server.log import one_line
 
-_POLL_INTERVAL_S = 0.05
-_LISTENING_TIMEOUT_S = 600
 _INFERENCE_TIMEOUT_S = 120
-
-
-def wait_until_listening(host: str, port: int, check_alive: Callable[[], None]) -> None:
-    """Wait until the server has loaded its models and opened its gRPC port.
-
-    Raises:
-        EmbeddedServerError: it has not within ten minutes; or what `check_alive` raises.
-    """
-    # Not through gRPC, which waits a second and more between two tries.
-    deadline = time.monotonic() + _LISTENING_TIMEOUT_S
-    while time.monotonic() < deadline:
-        check_alive()
-        try:
-            socket.create_connection((host, port), timeout=1).close()
-        except OSError:
-            time.sleep(_POLL_INTERVAL_S)
-        else:
-            return
-    raise EmbeddedServerError(
-        f"the embedded server does not listen on {host}:{port} after {_LISTENING_TIMEOUT_S} s: "
-        "see what it says with --log-verbose=1 among its arguments"
-    )
 
 
 def infer_zeros(address: str, models: Sequence[Any], check: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ _RESTARTS_IN_A_ROW = 3
 _STEADY_S = 300
 
 
-def serve(
+def serve_until_stopped(
     model_repository: Path | str,
     *,
     grpc_port: int,

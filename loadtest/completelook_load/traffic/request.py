@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from completelook import Catalog, CompleteLook, ImageSource
 from completelook.errors import CompleteLookError, ServerOverloaded
-from completelook.triton.connection import Connection
+from completelook.triton import Connection
 from tritonclient.utils import InferenceServerException
 
 # What users ask for, out of ten requests.
