@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import grpc
@@ -87,6 +87,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     renamed_output: str | None = None
     noise: float = 0.0  # added to every answer's embeddings
     gate: Barrier | None = None  # holds answers back until so many are in flight
+    config_gate: Event | None = None  # holds configurations back until it is set
     failures: dict[str, Failure] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)  # answered, failed or cancelled
@@ -131,6 +132,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._count("ModelConfig", context)
+        if self.config_gate is not None:
+            self.config_gate.wait(timeout=10)
         answer = messages.ModelConfigResponse()
         answer.config.name = request.name
         text = self.categories_text

@@ -1,7 +1,7 @@
 """The client for event loops, against the fake and, for its gRPC, the real server."""
 
 import asyncio
-from threading import Barrier
+from threading import Barrier, Event
 
 import grpc
 import numpy as np
@@ -92,6 +92,42 @@ def test_categories_are_read_once_and_again_after_a_reload(triton: FakeTriton) -
         return await look.categories()
 
     assert ask(triton.address, question) == ("A", "B")
+
+
+def test_a_cancelled_question_for_the_categories_leaves_the_others_waiting(
+    triton: FakeTriton,
+) -> None:
+    triton.config_gate = Event()
+
+    async def question(look):
+        first = asyncio.create_task(look.categories())
+        await until(lambda: triton.calls["ModelConfig"])
+        second = asyncio.create_task(look.categories())
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        triton.config_gate.set()
+        return await second
+
+    assert ask(triton.address, question) == CATEGORIES
+    assert triton.calls["ModelConfig"] == 1
+
+
+def test_scenes_are_ranked_in_their_order_as_by_the_other_client(
+    triton: FakeTriton, look: CompleteLook, catalog: Catalog, tmp_path
+) -> None:
+    paths = [str(tmp_path / f"{red}.png") for red in range(5)]
+    for red, path in enumerate(paths):
+        picture(red).save(path)
+
+    async def question(client):
+        return [scene async for scene in client.rank_scenes(paths, catalog, ["Rugs"], top=2)]
+
+    ranked = ask(triton.address, question)
+    assert [scene.source for scene in ranked] == paths
+    expected = look.rank_scenes(paths, catalog, ["Rugs"], top=2)
+    assert [scene.matches for scene in ranked] == [scene.matches for scene in expected]
 
 
 def test_a_refusal_is_tried_again_and_then_an_error(triton: FakeTriton) -> None:

@@ -2,7 +2,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import grpc
 import numpy as np
@@ -21,6 +21,7 @@ from completelook import (
     ServerUnavailable,
     UsageError,
 )
+from completelook.clients import served_model
 from fakes import (
     CALIBRATION,
     CATEGORIES,
@@ -198,6 +199,38 @@ def test_the_calibration_is_read_again_after_a_reload(
     assert look.rank(scene, before, "rugs", top=1)[0].compatibility == pytest.approx(0.9)
     triton.calibration_text, triton.model_id = None, MODEL_ID + 1
     assert look.rank(scene, after, "rugs", top=1)[0].compatibility is None
+
+
+def test_a_map_calibrated_anew_under_the_same_model_is_noticed(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, monkeypatch
+) -> None:
+    triton.calibration_text = CALIBRATION
+    assert look.rank(scene, catalog, "rugs")[0].compatibility == pytest.approx(0.9)
+    triton.calibration_text = CALIBRATION.replace("0.9", "0.8")
+    assert look.rank(scene, catalog, "rugs")[0].compatibility == pytest.approx(0.9)
+    monkeypatch.setattr(served_model, "MOST_AGE_S", 0)
+    assert look.rank(scene, catalog, "rugs")[0].compatibility == pytest.approx(0.8)
+
+
+def test_who_waits_for_a_configuration_holds_up_no_other_request(
+    look: CompleteLook, triton: FakeTriton
+) -> None:
+    triton.config_gate = Event()
+    with ThreadPoolExecutor(3) as pool:
+        readings = [pool.submit(look.calibration), pool.submit(look.categories)]
+        pool.submit(look.embed_product, picture(1)).result(timeout=8)
+        assert not any(reading.done() for reading in readings)
+        triton.config_gate.set()
+        assert [reading.result() for reading in readings] == [None, CATEGORIES]
+
+
+def test_a_configuration_that_could_not_be_read_is_asked_for_again(
+    look: CompleteLook, triton: FakeTriton
+) -> None:
+    triton.fail("ModelConfig", grpc.StatusCode.INTERNAL, "out of memory", times=1)
+    with pytest.raises(ServerError, match="out of memory"):
+        look.categories()
+    assert look.categories() == CATEGORIES
 
 
 def test_a_minimum_of_an_uncalibrated_model_names_the_way_out(
