@@ -17,6 +17,9 @@ POOLED_SIZE = 2048
 # by another preprocessing are never mixed.
 PREPROCESSING = "upright-rgb8-squash224-1"
 
+# Between the parts of a category's path: `Home & Garden|Decor|Rugs`.
+CATEGORY_SEPARATOR = "|"
+
 # The ensembles' config parameter that holds the ordered category names, as a JSON list.
 CATEGORIES_PARAMETER = "categories"
 # Beside it where the model is calibrated: the knots of its `Calibration`, as a JSON object.

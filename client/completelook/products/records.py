@@ -1,0 +1,122 @@
+"""Records of products in other forms than text: JSON, Parquet, Excel, frames and mappings."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from completelook.errors import TableError
+from completelook.products.rows import Rows, Skip
+
+_NO_OBJECT = "not a JSON object"
+
+
+def read_json(path: Path) -> Rows:
+    """A table from JSON lines or one JSON array of objects; what is neither is skipped.
+
+    Raises TableError.
+    """
+    text = _json_text(path)
+    if text.lstrip()[:1] == "[":
+        try:
+            return from_records(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise TableError(f"{path}: not a whole JSON array ({error})") from error
+    # Not splitlines: JSON may hold other line ends than \n within a text.
+    lines = text.split("\n")
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    records: list[Any] = [_parsed(line) for _, line in numbered]
+    return from_records(records, [number for number, _ in numbered])
+
+
+def read_parquet(path: Path) -> Rows:
+    """A table from Parquet, each column of its type. Raises TableError."""
+    from pyarrow import parquet
+
+    try:
+        # What pandas notes in the metadata about its index would no longer hold.
+        return from_table(parquet.read_table(path).replace_schema_metadata(None))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(f"{path}: not a readable Parquet table: {reason}") from error
+
+
+def read_excel(path: Path) -> Rows:
+    """A table from the first sheet of an Excel workbook, its header in the first row.
+
+    Raises TableError, also where the extra that reads it is missing.
+    """
+    try:
+        import openpyxl
+    except ModuleNotFoundError as error:
+        raise TableError(
+            f"{path}: reading Excel needs openpyxl: pip install 'completelook[excel]', or save the "
+            "sheet as CSV UTF-8"
+        ) from error
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        rows = list(book.worksheets[0].iter_rows(values_only=True))
+        book.close()
+    except Exception as error:  # openpyxl raises every kind of error on a broken file.
+        raise TableError(f"{path}: not a readable Excel workbook: {error}") from error
+    names = ["" if name is None else str(name).strip() for name in rows[0]] if rows else []
+    records: list[Any] = []
+    numbers = []
+    for number, row in enumerate(rows[1:], 2):
+        if any(value is not None for value in row):
+            records.append({name: value for name, value in zip(names, row, strict=True) if name})
+            numbers.append(number)
+    return from_records(records, numbers)
+
+
+def from_table(table: pa.Table) -> Rows:
+    """The rows of a table that is there already, counted from 1."""
+    return Rows(table, range(1, table.num_rows + 1))
+
+
+def from_records(records: Iterable[Any], numbers: Iterable[int] | None = None) -> Rows:
+    """A table from mappings, counted from 1 unless numbered; what is no mapping is skipped."""
+    listed = list(records)
+    places = list(range(1, len(listed) + 1) if numbers is None else numbers)
+    skipped: list[Skip] = []
+    kept: list[Mapping[str, Any]] = []
+    kept_numbers = []
+    for number, record in zip(places, listed, strict=True):
+        if isinstance(record, Mapping):
+            kept.append(record)
+            kept_numbers.append(number)
+        else:
+            skipped.append(Skip(number, "", "", _NO_OBJECT))
+    names = dict.fromkeys(name for record in kept for name in record)
+    columns = {name: _column([record.get(name) for record in kept]) for name in names}
+    return Rows(pa.table(columns), kept_numbers, tuple(skipped))
+
+
+def _column(values: list[Any]) -> Any:
+    """Values as one type where they have one, else as text, each as JSON writes it."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        texts = [
+            value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+            for value in values
+        ]
+        return pa.array(texts, pa.string())
+
+
+def _json_text(path: Path) -> str:
+    content = path.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: is not UTF-8 ({error}): save it as UTF-8") from error
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
