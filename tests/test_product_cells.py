@@ -32,6 +32,9 @@ def write_with_csv(columns, path):
 
 
 def write_with_pandas(columns, path):
+    # It quotes no carriage return, so that one before a line end cannot be told from it.
+    whole = {name: [cell.rstrip("\r") for cell in cells] for name, cells in columns.items()}
+    columns.update(whole)
     pandas.DataFrame(columns, dtype="object").to_csv(path, index=False)
 
 

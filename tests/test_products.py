@@ -340,10 +340,12 @@ def test_a_google_merchant_feed_goes_in_as_it_is(write, tmp_path):
     assert [first[name] for name in ("title", "price", "link", "gtin")] == [
         *("Chair", "49.99 EUR", "https://s.example/1", "0012")
     ]
-    assert any("Google Merchant feed" in note for note in read_products(tmp_path / "feed.txt").notes)
+    assert any(
+        "Google Merchant feed" in note for note in read_products(tmp_path / "feed.txt").notes
+    )
 
 
-def test_a_shopify_export_is_one_product_a_handle_with_its_first_picture(write, tmp_path):
+def test_a_shopify_export_is_one_product_a_handle_with_its_first_picture(write):
     path = write(SHOPIFY)
     assert [(row["id"], Path(row["image"]).name, row["category"]) for row in rows(path)] == [
         ("chair", "a.jpg", "Furniture > Chairs"),

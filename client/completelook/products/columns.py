@@ -68,7 +68,9 @@ def _chosen(names: list[str], given: Mapping[str, str], source: object) -> dict[
     chosen = {ours: normal[ours] for ours in REQUIRED if ours in normal}
     for ours, theirs in given.items():
         if ours not in REQUIRED:
-            raise TableError(f"--column {ours}={theirs}: expected one of {', '.join(REQUIRED)} first")
+            raise TableError(
+                f"--column {ours}={theirs}: expected one of {', '.join(REQUIRED)} first"
+            )
         if theirs not in names and _normal(theirs) not in normal:
             near = difflib.get_close_matches(_normal(theirs), normal)
             hint = f", did you mean {normal[near[0]]!r}?" if near else ""
@@ -113,7 +115,7 @@ def _arranged(
     columns = {ours: _as_text(source, chosen[ours], table) for ours in REQUIRED}
     if second is not None:
         fallback = _as_text(source, second, table)
-        is_empty = pc.equal(pc.coalesce(columns["category"], pa.scalar("")), "")
+        is_empty = pc.equal(pc.coalesce(columns["category"], pa.scalar("")), pa.scalar(""))
         columns["category"] = pc.if_else(is_empty, fallback, columns["category"])
     taken = set(chosen.values()) | set(REQUIRED)
     own = {name: table[name] for name in table.column_names if name not in taken}
@@ -149,7 +151,8 @@ def _first_of_handle(rows: Rows) -> Rows:
     """Of the rows of one handle, a picture or variant each, the first, with the first picture."""
     first: dict[str, int] = {}
     pictures: dict[str, str] = {}
-    handles, images = rows.table["id"].to_pylist(), rows.table["image"].to_pylist()
+    handles: list[Any] = rows.table["id"].to_pylist()
+    images: list[Any] = rows.table["image"].to_pylist()
     for place, (handle, image) in enumerate(zip(handles, images, strict=True)):
         first.setdefault(handle or f"\0{place}", place)
         if image:

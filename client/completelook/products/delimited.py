@@ -8,6 +8,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,13 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "cp1252": "CP1252"}
+# Decimals that are shown without an exponent, whoever shows them.
+_WHOLE, _DECIMAL = r"^-?\d{1,19}$", r"^-?(0\.\d|[1-9]\d{0,14}\.\d)\d{0,12}$"
+# Stands for a carriage return within a cell while the file is parsed: from Unicode's private area.
+_RETURN = "\ue00d"
+_BARE_RETURN = re.compile(r"\r(?!\n)")
+# A cell that opens with a quote and goes on behind the closing one: quotes mean nothing there.
+_LOOSE_QUOTE = re.compile(r'(?:^|\t)"(?:[^"]|"")*"(?![\t\r\n"]|\Z)', re.MULTILINE)
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -43,6 +51,7 @@ class Dialect:
 
     encoding: str
     has_broken_lines: bool  # some lines are not of this encoding
+    has_bare_returns: bool  # lines end in \n, and cells hold \r, as pandas writes them
     delimiter: str
     quoted: bool
     names_separator: bool  # in a line before the header
@@ -74,15 +83,23 @@ def read_delimited(path: Path) -> Rows:
 def find_dialect(path: Path) -> Dialect:
     """Settle encoding, delimiter and header by looking at the file. Raises TableError."""
     encoding, has_broken_lines = _find_encoding(path)
-    with _opened(path) as file:
-        text = io.TextIOWrapper(file, encoding, "replace", newline="").read(_SAMPLE_CHARACTERS)
+    with _opened(path) as file, io.TextIOWrapper(file, encoding, "replace", newline="") as lines:
+        text = lines.read(_SAMPLE_CHARACTERS)
     text, named = _without_separator_line(text)
     if not text.strip():
         raise TableError(f"{path}: is empty, it holds no header")
     delimiter = named or max(DELIMITERS, key=lambda each: _columns_found(text, each))
-    quoted = delimiter != "\t" or _ragged(text, quoted=True) <= _ragged(text, quoted=False)
+    quoted = delimiter != "\t" or not _LOOSE_QUOTE.search(text)
     header = next(_records(text, delimiter, quoted=quoted))
-    return Dialect(encoding, has_broken_lines, delimiter, quoted, named is not None, tuple(header))
+    return Dialect(
+        encoding=encoding,
+        has_broken_lines=has_broken_lines,
+        has_bare_returns=_has_bare_returns(path, encoding),
+        delimiter=delimiter,
+        quoted=quoted,
+        names_separator=named is not None,
+        header=tuple(header),
+    )
 
 
 def as_written(column: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]":
@@ -96,9 +113,11 @@ def as_written(column: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]":
     if pc.all(is_empty).as_py() is not False:
         return column
     filled = pc.if_else(is_empty, pa.scalar(None, pa.string()), column)
-    for kind in (pa.int64(), pa.float64()):
+    for kind, form in ((pa.int64(), _WHOLE), (pa.float64(), _DECIMAL)):
+        if not pc.all(pc.match_substring_regex(filled, form)).as_py():
+            continue
         try:
-            numbers = filled.cast(kind)
+            numbers: Any = filled.cast(kind)
         except pa.ArrowInvalid:
             continue
         if pc.all(pc.equal(numbers.cast(pa.string()), filled)).as_py():
@@ -128,6 +147,12 @@ def _find_encoding(path: Path) -> tuple[str, bool]:
     if good >= broken:
         return "utf-8", broken > 0
     return "cp1252", False
+
+
+def _has_bare_returns(path: Path, encoding: str) -> bool:
+    """Whether the first line ends in \\n alone, and a later one holds a \\r that ends none."""
+    with _opened(path) as file, io.TextIOWrapper(file, encoding, "replace", newline="\n") as lines:
+        return not next(lines).endswith("\r\n") and any(map(_BARE_RETURN.search, lines))
 
 
 @contextmanager
@@ -177,14 +202,6 @@ def _columns_found(text: str, delimiter: str) -> tuple[int, float]:
     return len(records[0]), agreeing / len(records)
 
 
-def _ragged(text: str, *, quoted: bool) -> int:
-    """How many rows of a tab-separated sample differ from the header: feeds often do not quote."""
-    records = list(_records(text, "\t", quoted=quoted))
-    lines = text.count("\n") + 1
-    # What an open quote has swallowed is missing among the rows.
-    return lines - sum(len(record) == len(records[0]) for record in records)
-
-
 def _parse(path: Path, dialect: Dialect, skipped: dict[int, str]) -> pa.Table:
     from pyarrow import csv as arrow_csv
 
@@ -196,14 +213,14 @@ def _parse(path: Path, dialect: Dialect, skipped: dict[int, str]) -> pa.Table:
             skipped[row.number] += f": is a cell with {DELIMITERS[dialect.delimiter]} unquoted?"
         return "skip"
 
-    encoding = "utf-8" if dialect.encoding == "utf-8-sig" else dialect.encoding
+    is_cleaned = dialect.has_broken_lines or dialect.has_bare_returns
     read = arrow_csv.ReadOptions(
         column_names=names,
         skip_rows=int(dialect.names_separator),
         skip_rows_after_names=1,
         use_threads=False,  # so that skipped rows have their numbers
         block_size=_BLOCK_BYTES,
-        encoding=encoding,
+        encoding="utf-8" if is_cleaned or dialect.encoding == "utf-8-sig" else dialect.encoding,
     )
     parse = arrow_csv.ParseOptions(
         delimiter=dialect.delimiter,
@@ -217,7 +234,7 @@ def _parse(path: Path, dialect: Dialect, skipped: dict[int, str]) -> pa.Table:
         null_values=[],
     )
     with _opened(path) as file:
-        source: Any = _Transcoded(file) if dialect.has_broken_lines else file
+        source: Any = _Cleaned(file, dialect) if is_cleaned else file
         try:
             table = arrow_csv.read_csv(source, read, parse, convert)
         except (pa.ArrowException, UnicodeError) as error:
@@ -227,23 +244,41 @@ def _parse(path: Path, dialect: Dialect, skipped: dict[int, str]) -> pa.Table:
                 "save it as UTF-8, columns separated by commas"
             ) from error
     kept = _kept_columns(path, dialect.header, table)
-    return pa.table({name: table[place] for place, name in kept.items()})
+    columns = {name: table[place] for place, name in kept.items()}
+    if dialect.has_bare_returns:
+        import pyarrow.compute as pc
+
+        columns = {n: pc.replace_substring(c, _RETURN, "\r") for n, c in columns.items()}
+    return pa.table(columns)
 
 
-class _Transcoded(io.RawIOBase):
-    """A stream in which the bytes that are not UTF-8 are replacement characters."""
+class _Cleaned(io.RawIOBase):
+    """A stream as UTF-8: what is broken replaced, carriage returns within lines set aside."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], dialect: Dialect) -> None:
         self._file = file
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder(dialect.encoding)("replace")
+        self._bare_returns = dialect.has_bare_returns
+        self._held = ""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         """About as many bytes as asked for; none at the end."""
-        chunk = self._file.read(size)
-        return self._decoder.decode(chunk, final=not chunk).encode()
+        while chunk := self._file.read(size):
+            if text := self._clean(self._decoder.decode(chunk)):
+                return text.encode()
+        text, self._held = self._held + self._decoder.decode(b"", final=True), ""
+        return text.encode()
+
+    def _clean(self, text: str) -> str:
+        if not self._bare_returns:
+            return text
+        text = self._held + text
+        # Whether a line ends here shows in what follows.
+        self._held = "\r" if text.endswith("\r") else ""
+        return _BARE_RETURN.sub(_RETURN, text.removesuffix(self._held))
 
 
 def _kept_columns(path: Path, header: tuple[str, ...], table: pa.Table) -> dict[int, str]:
