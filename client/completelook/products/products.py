@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import TableError
-from completelook.images.decode import is_url
+from completelook.images import is_url
 from completelook.products.columns import REQUIRED, name_columns
 from completelook.products.delimited import read_delimited
 from completelook.products.folder import read_folder
