@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from completelook.errors import TableError
-from completelook.products.rows import Rows
+from completelook.products.records import Rows
 
 REQUIRED = ("id", "image", "category")
 

@@ -19,7 +19,7 @@ from typing import IO, Any, Literal, cast
 import pyarrow as pa
 
 from completelook.errors import TableError
-from completelook.products.rows import Rows, Skip
+from completelook.products.records import Rows, Skip
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from PIL import Image
 
-from completelook.products.rows import Rows, Skip
+from completelook.products.records import Rows, Skip
 
 # What people keep beside pictures and nobody misses, unlike a picture that cannot be read.
 _OTHER_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}

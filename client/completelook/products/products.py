@@ -14,13 +14,14 @@ from completelook.products.columns import REQUIRED, name_columns
 from completelook.products.delimited import read_delimited
 from completelook.products.folder import read_folder
 from completelook.products.records import (
+    Rows,
+    Skip,
     from_records,
     from_table,
     read_excel,
     read_json,
     read_parquet,
 )
-from completelook.products.rows import Rows, Skip
 
 ProductSource = str | Path | pa.Table | Iterable[Mapping[str, Any]] | Any
 

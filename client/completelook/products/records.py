@@ -1,16 +1,36 @@
-"""Records of products in other forms than text: JSON, Parquet, Excel, frames and mappings."""
+"""Rows of products with what could not be read of them; from JSON, Parquet, Excel and mappings."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from completelook.errors import TableError
-from completelook.products.rows import Rows, Skip
 
 _NO_OBJECT = "not a JSON object"
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A product that is not indexed, and why."""
+
+    row: int  # as a spreadsheet counts them; in a folder, the picture's place
+    id: str
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table, where its rows stood in the file, and what could not be read of it."""
+
+    table: pa.Table
+    numbers: Sequence[int]  # of each row of the table, as a spreadsheet counts them
+    skipped: tuple[Skip, ...] = ()  # what could not be read
+    notes: tuple[str, ...] = ()  # what the user may want to check, a line each
 
 
 def read_json(path: Path) -> Rows:
