@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from completelook_build.cli import app
 from completelook_build.showroom import render_showroom
+from typer.testing import CliRunner
 
 
 def run(*arguments, **options):
@@ -84,6 +86,15 @@ def test_without_the_build_extra_the_error_names_it(tmp_path):
     )
     assert finished.returncode == 1
     assert finished.stderr == "error: torch is not installed: pip install 'completelook[build]'\n"
+
+
+@pytest.mark.parametrize("scale", ["0", "-2", "nan"])
+def test_an_attention_scale_that_trains_nothing_but_nan_is_a_wrong_usage(scale, tmp_path):
+    options = ("train", *data_options(tmp_path), "--out", tmp_path / "model")
+    result = CliRunner().invoke(app, [*map(str, options), f"--attention-scale={scale}"])
+    assert result.exit_code == 2
+    assert "attention scale" in result.output
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_wrong_option_is_exit_code_2(tmp_path):

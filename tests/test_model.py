@@ -97,6 +97,12 @@ def test_the_category_embedding_and_the_scale_are_trained(features):
     assert heads.attention_log_scale.grad is not None
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1e-60, float("nan"), float("inf")])
+def test_a_scale_without_a_logarithm_is_refused(scale):
+    with pytest.raises(ValueError, match="expected a finite number above 0"):
+        HeadsConfig(categories=CATEGORIES, attention_scale=scale)
+
+
 def test_the_papers_form_has_no_scale_to_learn():
     heads = CompatibilityHeads(HeadsConfig(categories=CATEGORIES))
     assert not heads.attention_log_scale.requires_grad

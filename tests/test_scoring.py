@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from completelook_build.errors import ModelError
 from completelook_build.heads import (
     CompatibilityHeads,
     HeadsConfig,
@@ -40,6 +41,14 @@ class FakeSplit:
 
     def negatives(self, index):
         return np.setdiff1d(self.candidates[0], self.product_rows[[index]])
+
+
+def test_distances_that_are_no_numbers_are_refused():
+    def broken(_, rows):
+        return np.where(rows == rows[-1], np.nan, rows).astype(np.float32)
+
+    with pytest.raises(ModelError, match=r"scene s0: .* not finite"):
+        score_pairs(FakeSplit(), broken)
 
 
 def row_as_distance(_, rows):

@@ -3,8 +3,8 @@
 CompleteLookError
 ├── DataError       pairs, categories or pictures are missing or malformed
 ├── WeightsError    backbone weights cannot be found, downloaded or read
-├── ModelError      a model folder is missing or incomplete
-├── TrainingError   a checkpoint cannot be used, or the processes cannot work together
+├── ModelError      a model folder is missing or incomplete, or what it answers is not finite
+├── TrainingError   not finite, a checkpoint of no use, or processes that cannot work together
 └── ExportError     an exported model does not answer as the eager one does
 """
 
@@ -20,11 +20,11 @@ class WeightsError(CompleteLookError):
 
 
 class ModelError(CompleteLookError):
-    """A model folder is missing or incomplete."""
+    """A model folder is missing or incomplete, or what its model answers is not finite."""
 
 
 class TrainingError(CompleteLookError):
-    """A checkpoint cannot be used, or the processes cannot work together."""
+    """A loss or weight is not finite, a checkpoint or several processes cannot be used."""
 
 
 class ExportError(CompleteLookError):

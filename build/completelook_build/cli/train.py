@@ -40,10 +40,15 @@ def train(
 ) -> None:
     """Train the heads on the frozen backbone's features; torchrun starts several processes."""
     from completelook_build.distributed import process_group
+    from completelook_build.heads import HeadsConfig
     from completelook_build.training import MININGS, Recipe, TrainingConfig, train_model
 
     if mining not in MININGS:
         raise typer.BadParameter(f"{mining!r}: expected one of {', '.join(MININGS)}")
+    try:
+        HeadsConfig(categories=(), attention_scale=attention_scale)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     recipe = Recipe(
         pairs=pairs,
         categories=categories,

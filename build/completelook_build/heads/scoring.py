@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from completelook_build.errors import ModelError
 from completelook_build.features.split import Split
 from completelook_build.heads.compatibility import CompatibilityHeads
 
@@ -34,7 +35,8 @@ def score_pairs(
     """Every pair's distances to its product and to the negatives of its category.
 
     `sample` draws that many of a pair's negatives, without replacement; a pair that has no more
-    keeps all. The same split and seed give every ranker the same draw.
+    keeps all. The same split and seed give every ranker the same draw. Raises ModelError where a
+    distance is not finite.
     """
     random = np.random.default_rng(seed)
     scores = []
@@ -43,6 +45,11 @@ def score_pairs(
         if sample is not None and sample < len(negatives):
             negatives = random.choice(negatives, sample, replace=False)
         measured = distances(index, np.append(split.product_rows[index], negatives))  # [1 + M]
+        if not np.isfinite(measured).all():
+            raise ModelError(
+                f"scene {pair.scene}: a distance to one of its products is not finite; its weights "
+                "or the cached features are damaged: train it anew, on features computed anew"
+            )
         scores.append(
             PairScore(pair.scene, int(split.categories[index]), float(measured[0]), measured[1:])
         )
