@@ -10,6 +10,7 @@ from completelook import Catalog, CompleteLook
 from completelook.ranking.calibration import Calibration
 from completelook.server import EmbeddedServer
 from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
+from completelook_build.data import SPLITS
 from completelook_build.export import export_model
 from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.showroom import render_showroom
@@ -105,6 +106,7 @@ def small_showroom_model(
     heads = CompatibilityHeads(config).eval()
     identifier = f"{heads_id(heads, config):016x}"
     card = {"backbone": "random:0", "heads_id": identifier, "model_id": identifier}
+    card["splits"] = {name: [] for name in SPLITS}
     folder = tmp_path_factory.mktemp("small") / "model"
     save_model(folder, TrainedModel(untrained.resnet, heads, config, card), (Epoch(1, 0.1, 0.5),))
     return folder

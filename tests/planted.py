@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import torch
-from completelook_build.data.pairs import read_pairs
-from completelook_build.features.split import PairFeatures, Picture
+from completelook_build.data import Dataset
+from completelook_build.features import PairFeatures, Picture
 from PIL import Image
 
 PRODUCTS, SCENES = 12, 60
@@ -44,11 +44,11 @@ def plant_pairs(folder):
     pairs = [{"scene": s, "product": p} for s in scenes for p in products if style[s] == style[p]]
     (folder / "categories.json").write_text(json.dumps(category))
     (folder / "pairs.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
-    data = read_pairs(folder / "pairs.jsonl", folder / "categories.json", folder / "images")
+    data = Dataset.of(folder).read()
     return PairFeatures(
         data,
         PlantedFeatures([style[name] for name in scenes], seed=1),
         PlantedFeatures([(style[name] + 1) % 3 for name in products], seed=2),
-        {Picture(data.image(name)): row for row, name in enumerate(scenes)},
+        {Picture(data.pictures[name]): row for row, name in enumerate(scenes)},
         {name: row for row, name in enumerate(products)},
     )

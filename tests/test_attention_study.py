@@ -24,10 +24,10 @@ from completelook_build.attention.study import (
     peak_inside,
     read_anchors,
 )
-from completelook_build.data.crop import WHOLE_SCENE, Box, Crop
+from completelook_build.data import WHOLE_SCENE, Box, Crop, Dataset
 from completelook_build.errors import DataError
 from completelook_build.evaluation.metrics import scene_weights
-from completelook_build.features.store import Picture
+from completelook_build.features import Picture
 from completelook_build.report import is_stale
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,8 +213,7 @@ def test_malformed_anchors_are_one_clear_error(text, tmp_path):
 
 
 def studied(showroom, model, out):
-    names = ("pairs.jsonl", "categories.json", "images", "features")
-    return study_model(model, *(showroom / name for name in names), out, scenes=2)
+    return study_model(model, Dataset.of(showroom), out, scenes=2)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 from completelook_build.cli import main
-from completelook_build.training import Recipe, TrainingConfig, train_model
+from completelook_build.data import Dataset
+from completelook_build.training import TrainingConfig, train_model
 
 BOX = [0.2, 0.8, 0.6, 1.0]
 
@@ -53,7 +54,7 @@ def spoil(folder):
     lines = [*good, good[0], good[1], "no json", "[]", *(json.dumps(row) for row in rows)]
     (folder / "pairs.jsonl").write_text("\n".join(lines))
     return (
-        "5 x box empty or outside 0 to 1",
+        "5 x box empty or outside 0 to 1 (sides must be shares of the picture)",
         "2 x product without a category",
         "1 x scene without a picture",
         "1 x product without a picture",
@@ -66,15 +67,9 @@ def spoil(folder):
 
 def test_training_counts_what_is_bad_and_goes_on(folder, tmp_path, capsys):
     reasons = spoil(folder)
-    recipe = Recipe(
-        pairs=folder / "pairs.jsonl",
-        categories=folder / "categories.json",
-        images=folder / "images",
-        features=tmp_path / "features",
-        backbone="random:0",
-        training=TrainingConfig(epochs=2),
-    )
-    model = train_model(recipe, tmp_path / "model")
+    dataset = Dataset.of(folder, features=tmp_path / "features")
+    config = TrainingConfig(epochs=2)
+    model = train_model(dataset, tmp_path / "model", backbone="random:0", config=config)
     said = capsys.readouterr().err.splitlines()
     first = next(line for line in said if "malformed line" in line)
     assert sorted(first.partition(" pairs, ")[2].split(", ")) == sorted(reasons)
@@ -105,8 +100,7 @@ def test_nothing_but_broken_pictures_is_one_line(folder, tmp_path, monkeypatch):
 
 
 def assert_one_line(folder, tmp_path, monkeypatch, text):
-    options = ["--pairs", folder / "pairs.jsonl", "--categories", folder / "categories.json"]
-    options += ["--images", folder / "images", "--out", tmp_path / "model"]
+    options = ["--data", folder, "--out", tmp_path / "model"]
     options += ["--backbone", "random:0", "--epochs", 1, "--features", tmp_path / "features"]
     monkeypatch.setattr("sys.argv", ["completelook-build", "train", *map(str, options)])
     with pytest.raises(SystemExit) as exit_:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from completelook_build.cli import app
@@ -24,27 +23,20 @@ def showroom(tmp_path_factory):
     return folder
 
 
-def data_options(folder):
-    return (
-        *("--pairs", folder / "pairs.jsonl", "--categories", folder / "categories.json"),
-        *("--images", folder / "images"),
-    )
-
-
 def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
     model, repository = tmp_path / "model", tmp_path / "repository"
     trained = run(
-        "train", *data_options(showroom), "--out", model, "--backbone", "random:0", "--epochs", 2
+        "train", "--data", showroom, "--out", model, "--backbone", "random:0", "--epochs", 2
     )
     assert trained.returncode == 0, trained.stderr
     assert "random weights" in trained.stderr
     assert trained.stdout == ""
     figures = tmp_path / "figures.json"
-    evaluated = run("evaluate", "--model", model, *data_options(showroom), "--json", figures)
+    evaluated = run("evaluate", "--model", model, "--data", showroom, "--json", figures)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "pairwise" in evaluated.stdout
     assert "pairwise_accuracy" in figures.read_text()
-    calibrated = run("calibrate", "--model", model, *data_options(showroom))
+    calibrated = run("calibrate", "--model", model, "--data", showroom)
     assert calibrated.returncode == 0, calibrated.stderr
     assert "unseen test pairs" in calibrated.stdout
     exported = run("export", "--model", model, "--model-repository", repository)
@@ -60,7 +52,7 @@ def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
     [
         pytest.param(("export", "--model", "nowhere"), "nowhere", id="no model"),
         pytest.param(
-            ["train", *data_options(Path("gone")), "--out", "model"],
+            ["train", "--data", "gone", "--out", "model"],
             "gone",
             id="no data",
         ),
@@ -90,7 +82,7 @@ def test_without_the_build_extra_the_error_names_it(tmp_path):
 
 @pytest.mark.parametrize("scale", ["0", "-2", "nan"])
 def test_an_attention_scale_that_trains_nothing_but_nan_is_a_wrong_usage(scale, tmp_path):
-    options = ("train", *data_options(tmp_path), "--out", tmp_path / "model")
+    options = ("train", "--data", tmp_path, "--out", tmp_path / "model")
     result = CliRunner().invoke(app, [*map(str, options), f"--attention-scale={scale}"])
     assert result.exit_code == 2
     assert "attention scale" in result.output

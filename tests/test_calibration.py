@@ -9,6 +9,7 @@ import pytest
 from completelook import CompleteLook
 from completelook.contract import ENSEMBLES
 from completelook.ranking.calibration import Calibration
+from completelook_build.data import SPLITS, Dataset
 from completelook_build.errors import ModelError
 from completelook_build.evaluation import calibration as calibration_module
 from completelook_build.evaluation.calibration import (
@@ -176,8 +177,7 @@ def showroom(tmp_path_factory):
 @pytest.fixture
 def data(showroom):
     """What `calibrate_model` wants beside the model's folder."""
-    names = ("pairs.jsonl", "categories.json", "images", "features")
-    return [showroom / name for name in names]
+    return Dataset.of(showroom)
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +185,18 @@ def saved(showroom, tmp_path_factory):
     """A folder with an untrained model of the showroom's categories."""
     import torch
     from completelook_build.backbones.resnet import BackboneSource, load_resnet
-    from completelook_build.data.pairs import read_pairs
+    from completelook_build.data import Dataset
     from completelook_build.heads import CompatibilityHeads, HeadsConfig
 
-    pairs = read_pairs(showroom / "pairs.jsonl", showroom / "categories.json", showroom / "images")
+    pairs = Dataset.of(showroom).read()
     torch.manual_seed(0)
     config = HeadsConfig(categories=pairs.categories)
     heads = CompatibilityHeads(config).eval()
-    card = {"backbone": "random:0", "heads_id": f"{heads_id(heads, config):016x}"}
+    card = {
+        "backbone": "random:0",
+        "heads_id": f"{heads_id(heads, config):016x}",
+        "splits": {name: [] for name in SPLITS},
+    }
     folder = tmp_path_factory.mktemp("saved") / "model"
     model = TrainedModel(load_resnet(BackboneSource("random:0")), heads, config, card)
     save_model(folder, model, (Epoch(1, 0.1, 0.5),))
@@ -212,7 +216,7 @@ def card_id(folder: Path) -> int:
 def test_a_model_folder_keeps_its_calibration(folder, data):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert read_calibration(folder, card_id(folder)) is None
-    report = calibrate_model(folder, *data)
+    report = calibrate_model(folder, data)
     assert read_calibration(folder, card_id(folder)) == report.calibration
     content = json.loads((folder / "calibration.json").read_text())
     assert content["pairs"] == report.pairs
@@ -228,7 +232,7 @@ def test_a_model_folder_keeps_its_calibration(folder, data):
 
 
 def test_the_report_names_both_splits_the_bins_and_the_prior(folder, data):
-    report = calibrate_model(folder, *data)
+    report = calibrate_model(folder, data)
     text = report.as_text()
     assert "10 bins" in text
     assert f"{report.errors['test']:.3f} on {report.pairs['test']} unseen test pairs" in text
@@ -244,7 +248,7 @@ def test_a_failed_calibration_leaves_the_earlier_one_whole(folder, data, monkeyp
 
     monkeypatch.setattr(calibration_module, "draw_reliability", fail)
     with pytest.raises(ModelError, match="no space left"):
-        calibrate_model(folder, *data)
+        calibrate_model(folder, data)
     assert (folder / "calibration.json").read_text() == "earlier"
     assert not list(folder.glob(".partial-*"))
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from completelook_build.data import Dataset
 from completelook_build.evaluation import comparison as comparison_module
 from completelook_build.evaluation.comparison import Comparison, compare
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, Ranked
 from completelook_build.evaluation.table import as_markdown, print_comparison, write_comparison
-from completelook_build.features.split import make_split
+from completelook_build.features import make_split
 from completelook_build.training import TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
@@ -24,15 +25,8 @@ def material(tmp_path_factory):
 
 @pytest.fixture
 def comparison(tmp_path):
-    nowhere = tmp_path / "nowhere"
-    return Comparison(
-        pairs=nowhere,
-        categories=nowhere,
-        images=nowhere,
-        features=nowhere,
-        seeds=2,
-        training=TrainingConfig(epochs=1),
-    )
+    nowhere = Dataset.of(tmp_path / "nowhere")
+    return Comparison(dataset=nowhere, seeds=2, training=TrainingConfig(epochs=1))
 
 
 class Counted:

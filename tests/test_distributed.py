@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from completelook_build import distributed
 from completelook_build.heads import HeadsConfig
-from completelook_build.data.pairs import read_pairs
-from completelook_build.features.split import make_split, read_features
+from completelook_build.data import Dataset
+from completelook_build.features import make_split, read_features
 from completelook_build.training import TrainingConfig, train_heads
 
 class ColorBackbone(torch.nn.Module):
@@ -36,8 +36,7 @@ class ColorBackbone(torch.nn.Module):
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 torch.set_num_threads(1)
 with distributed.process_group():
-    with distributed.first_before_others():
-        data = read_pairs(folder / "pairs.jsonl", folder / "categories.json", folder / "images")
+    data = Dataset.of(folder).read()
     backbone = ColorBackbone()
     features = read_features(data, backbone, out / "features", ("train", "validation"))
     config = HeadsConfig(categories=data.categories)

@@ -14,9 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from completelook_build.cli import app
-from completelook_build.data.download import IN_FLIGHT, MissingPicture, download, list_path
-from completelook_build.data.pace import Pace, Stopped
-from completelook_build.data.picture_host import is_host, picture_url
+from completelook_build.data.download import IN_FLIGHT, MissingPicture, download_pictures, list_path
+from completelook_build.data.picture_host import RateLimit, Stopped, is_host, picture_url
 from completelook_build.errors import DataError
 from PIL import Image
 from typer.testing import CliRunner
@@ -186,8 +185,10 @@ def fetch(server, clock, tmp_path):
 
     def run(*ids, host=server.url, timeout_s=20.0):
         pairs = write_pairs(tmp_path, *ids)
-        pace = Pace(RATE, clock, clock.sleep)
-        return download(pairs, tmp_path / "images", pace, host=host, timeout_s=timeout_s)
+        rate_limit = RateLimit(RATE, clock, clock.sleep)
+        return download_pictures(
+            pairs, tmp_path / "images", rate_limit, host=host, timeout_s=timeout_s
+        )
 
     return run
 
@@ -354,36 +355,36 @@ def test_the_rate_counts_every_request_repeated_ones_too(server, fetch, clock):
 
 
 def test_a_pace_spaces_requests_evenly(clock):
-    pace = Pace(4, clock, clock.sleep)
+    rate_limit = RateLimit(4, clock, clock.sleep)
     times = []
     for _ in range(4):
-        pace.wait()
+        rate_limit.wait()
         times.append(clock.now)
     assert times == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_a_held_pace_lets_nobody_through_and_never_gets_shorter(clock):
-    pace = Pace(4, clock, clock.sleep)
-    pace.hold(10)
-    pace.hold(2)
-    pace.wait()
+    rate_limit = RateLimit(4, clock, clock.sleep)
+    rate_limit.hold(10)
+    rate_limit.hold(2)
+    rate_limit.wait()
     assert clock.now == 10
 
 
 def test_a_stopped_pace_wakes_and_refuses():
-    pace = Pace(4)
-    pace.hold(1000)
+    rate_limit = RateLimit(4)
+    rate_limit.hold(1000)
     refused = []
 
     def ask():
         try:
-            pace.wait()
+            rate_limit.wait()
         except Stopped:
             refused.append(True)
 
     asking = threading.Thread(target=ask)
     asking.start()
-    pace.stop()
+    rate_limit.stop()
     asking.join(timeout=20)
     assert refused == [True]
 
@@ -423,8 +424,10 @@ def test_malformed_lines_are_counted(server, clock, tmp_path):
     row = {"scene": signature(1), "product": signature(2)}
     lines = [json.dumps(row), "{", "[1]", '{"scene": null, "product": "x"}', '{"scene": "\\ud800"}']
     (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
-    pace = Pace(RATE, clock, clock.sleep)
-    report = download(tmp_path / "pairs.jsonl", tmp_path / "images", pace, host=server.url)
+    rate_limit = RateLimit(RATE, clock, clock.sleep)
+    report = download_pictures(
+        tmp_path / "pairs.jsonl", tmp_path / "images", rate_limit, host=server.url
+    )
     assert (report.fetched, report.malformed_lines) == (2, 4)
     assert report.summary().endswith("0 missing; 4 malformed lines of pairs skipped")
 
@@ -468,7 +471,7 @@ def test_a_file_without_pairs_is_one_clear_error(content, tmp_path):
     if content is not None:
         pairs.write_text(content)
     with pytest.raises(DataError, match=r"pairs\.jsonl"):
-        download(pairs, tmp_path / "images", Pace(RATE), host="http://127.0.0.1:9")
+        download_pictures(pairs, tmp_path / "images", RateLimit(RATE), host="http://127.0.0.1:9")
 
 
 def test_an_interrupted_download_goes_on_where_it_was(server, fetch, tmp_path):

@@ -4,7 +4,8 @@ import json
 from collections import Counter
 
 import pytest
-from completelook_build.data.pairs import SPLITS, read_or_make_splits, read_pairs, split_of
+from completelook_build.data import SPLITS, Dataset, split_of
+from completelook_build.data.splits import read_splits, split_scenes
 from completelook_build.errors import DataError
 from PIL import Image
 
@@ -26,11 +27,10 @@ def write_pairs(folder, *rows):
 
 
 def read(folder, **options):
-    return read_pairs(
-        folder / "pairs.jsonl", folder / "categories.json", folder / "images", **options
-    )
+    return Dataset.of(folder).read(**options)
 
 
+BAD_BOX = "box empty or outside 0 to 1 (sides must be shares of the picture)"
 GOOD = {"scene": "scene1", "product": "rug1", "bbox": [0.2, 0.7, 0.8, 1.0]}
 ALSO_GOOD = {"scene": "scene2", "product": "rug2", "bbox": None}
 
@@ -43,32 +43,24 @@ ALSO_GOOD = {"scene": "scene2", "product": "rug2", "bbox": None}
         pytest.param({**GOOD, "product": "sofa9"}, "product without a category", id="category"),
         pytest.param({**GOOD, "scene": "gone"}, "scene without a picture", id="scene picture"),
         pytest.param({**GOOD, "product": "ghost"}, "product without a picture", id="picture"),
-        pytest.param({**GOOD, "bbox": [0, 0, 2, 1]}, "box empty or outside 0 to 1", id="outside"),
-        pytest.param(
-            {**GOOD, "bbox": [0.5, 0.5, 0.5, 0.9]}, "box empty or outside 0 to 1", id="empty box"
-        ),
-        pytest.param({**GOOD, "bbox": "all"}, "box empty or outside 0 to 1", id="not a box"),
-        pytest.param({**GOOD, "bbox": [0, 0, 1]}, "box empty or outside 0 to 1", id="three sides"),
-        pytest.param(
-            {**GOOD, "bbox": ["0", 0, 1, 1]}, "box empty or outside 0 to 1", id="text side"
-        ),
-        pytest.param(
-            {**GOOD, "bbox": [False, 0, True, 0.1]}, "box empty or outside 0 to 1", id="bool side"
-        ),
+        pytest.param({**GOOD, "bbox": [0, 0, 2, 1]}, BAD_BOX, id="outside"),
+        pytest.param({**GOOD, "bbox": [0.5, 0.5, 0.5, 0.9]}, BAD_BOX, id="empty box"),
+        pytest.param({**GOOD, "bbox": "all"}, BAD_BOX, id="not a box"),
+        pytest.param({**GOOD, "bbox": [0, 0, 1]}, BAD_BOX, id="three sides"),
+        pytest.param({**GOOD, "bbox": ["0", 0, 1, 1]}, BAD_BOX, id="text side"),
+        pytest.param({**GOOD, "bbox": [False, 0, True, 0.1]}, BAD_BOX, id="bool side"),
         pytest.param(
             {**GOOD, "bbox": [float("nan"), 0, 1, 0.1]},
-            "box empty or outside 0 to 1",
+            BAD_BOX,
             id="NaN side",
         ),
         pytest.param(
             {**GOOD, "bbox": [0, 0, float("inf"), 0.1]},
-            "box empty or outside 0 to 1",
+            BAD_BOX,
             id="endless side",
         ),
-        pytest.param(
-            {**GOOD, "bbox": [0.9, 0, 0.1, 0.1]}, "box empty or outside 0 to 1", id="sides swapped"
-        ),
-        pytest.param({**GOOD, "bbox": {}}, "box empty or outside 0 to 1", id="box of another kind"),
+        pytest.param({**GOOD, "bbox": [0.9, 0, 0.1, 0.1]}, BAD_BOX, id="sides swapped"),
+        pytest.param({**GOOD, "bbox": {}}, BAD_BOX, id="box of another kind"),
         pytest.param([GOOD], "malformed line", id="a list"),
         pytest.param("[" * 100_000, "malformed line", id="endless nesting"),
         pytest.param({**GOOD, "scene": None}, "malformed line", id="null scene"),
@@ -113,22 +105,22 @@ def test_without_cropping_every_scene_is_whole(folder):
     assert {pair.crop.side for pair in read(folder, crop=False).pairs} == {"whole"}
 
 
-def test_splits_are_stored_and_read_again(tmp_path):
-    scenes = {f"scene{number}" for number in range(200)}
-    path = tmp_path / "splits.json"
-    made = read_or_make_splits(path, scenes)
-    assert read_or_make_splits(path, scenes) == made
-    assert set().union(*made.values()) == scenes
-    assert sum(len(made[name]) for name in SPLITS) == len(scenes)
-    assert 0.7 < len(made["train"]) / len(scenes) < 0.9
+def test_scenes_are_split_by_their_hash_and_added_ones_move_none_to_another_split():
+    before = split_scenes(f"scene{number}" for number in range(100))
+    after = split_scenes(f"scene{number}" for number in range(200))
+    assert all(before[name] < after[name] for name in SPLITS)
+    assert sum(map(len, after.values())) == 200
+    assert 0.7 < len(after["train"]) / 200 < 0.9
 
 
-def test_added_scenes_move_no_scene_to_another_split(tmp_path):
-    path = tmp_path / "splits.json"
-    before = read_or_make_splits(path, {f"scene{number}" for number in range(50)})
-    after = read_or_make_splits(path, {f"scene{number}" for number in range(100)})
-    assert all(before[name] <= after[name] for name in SPLITS)
-    assert split_of("scene99") in SPLITS
+def test_a_scene_is_in_the_split_that_names_it_and_one_that_none_names_in_its_hashs():
+    scenes = {"scene-0001", "scene-0005", "scene-0019"}  # train, validation, test by their hash
+    splits = split_scenes(scenes, {"train": ["scene-0019", "gone"], "test": ["scene-0001"]})
+    assert splits == {
+        "train": {"scene-0019"},
+        "validation": {"scene-0005"},
+        "test": {"scene-0001"},
+    }
 
 
 def test_the_same_product_elsewhere_in_its_scene_is_no_duplicate(folder):
@@ -163,12 +155,34 @@ def test_a_bad_category_map_is_one_error(folder, content):
         read(folder)
 
 
-def test_splits_are_stored_beside_the_pairs(folder):
+@pytest.mark.parametrize("crop", [True, False])
+def test_reading_writes_nothing(folder, crop):
     write_pairs(folder, GOOD, ALSO_GOOD)
-    splits = read(folder).splits
-    assert json.loads((folder / "splits.json").read_text()) == {
-        name: sorted(splits[name]) for name in SPLITS
-    }
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    read(folder, crop=crop)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_two_files_of_pairs_in_one_folder_do_not_share_their_splits(folder):
+    write_pairs(folder, GOOD, ALSO_GOOD)
+    read(folder)
+    (folder / "pairs.jsonl").rename(folder / "others.jsonl")
+    parts = {"pairs": folder / "others.jsonl", "categories": folder / "categories.json"}
+    parts |= {"images": folder / "images", "features": folder / "features"}
+    splits = folder / "mine.json"
+    splits.write_text(json.dumps({"train": [], "validation": [], "test": ["scene1", "scene2"]}))
+    assert Dataset(**parts, splits=splits).read().splits["test"] == {"scene1", "scene2"}
+    assert all(s in Dataset(**parts).read().splits[split_of(s)] for s in ("scene1", "scene2"))
+
+
+def test_a_folders_splits_are_read_and_parts_elsewhere_take_their_place(folder):
+    write_pairs(folder, GOOD, ALSO_GOOD)
+    both = {"train": [], "validation": ["scene1"], "test": ["scene2"]}
+    (folder / "splits.json").write_text(json.dumps(both))
+    assert read(folder).splits["validation"] == {"scene1"}
+    named = folder / "named.json"
+    named.write_text(json.dumps({**both, "validation": [], "train": ["scene1"]}))
+    assert Dataset.of(folder, splits=named).read().splits["train"] == {"scene1"}
 
 
 def test_the_split_of_a_scene_is_the_same_everywhere():
@@ -196,7 +210,7 @@ def test_a_scene_in_two_splits_is_refused(tmp_path, first, second):
         json.dumps({name: ["b" if name in (first, second) else name] for name in SPLITS})
     )
     with pytest.raises(DataError, match=f"'b' is in both {first} and {second}"):
-        read_or_make_splits(path, {"a", "b", "c"})
+        read_splits(path)
 
 
 @pytest.mark.parametrize(
@@ -207,4 +221,50 @@ def test_a_scene_in_two_splits_is_refused(tmp_path, first, second):
 def test_bad_stored_splits_are_one_error(tmp_path, content):
     (tmp_path / "splits.json").write_text(content)
     with pytest.raises(DataError, match=r"splits\.json: expected JSON lists of scenes"):
-        read_or_make_splits(tmp_path / "splits.json", {"a"})
+        read_splits(tmp_path / "splits.json")
+
+
+def suffixed(folder, suffix):
+    for path in list((folder / "images").glob("*.jpg")):
+        Image.new("RGB", (8, 8)).save(path.with_suffix(suffix))
+        path.unlink()
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".webp"])
+def test_pictures_are_found_whatever_their_suffix(folder, suffix):
+    suffixed(folder, suffix)
+    write_pairs(folder, GOOD, ALSO_GOOD)
+    data = read(folder)
+    assert len(data.pairs) == 2
+    assert data.pictures["rug1"].name == f"rug1{suffix}"
+
+
+def test_a_picture_of_another_suffix_is_named_by_it(folder):
+    (folder / "images/scene1.jpg").rename(folder / "images/scene1.heic")
+    write_pairs(folder, GOOD, ALSO_GOOD, {**ALSO_GOOD, "product": "rug1"})
+    reason = "scene without a picture (.heic is not read; .jpg .jpeg .png .webp are)"
+    assert read(folder).dropped == {reason: 1}
+
+
+@pytest.mark.parametrize("file", ["pairs.jsonl", "categories.json"])
+def test_a_byte_order_mark_drops_nothing(folder, file):
+    write_pairs(folder, GOOD, ALSO_GOOD)
+    (folder / file).write_bytes(b"\xef\xbb\xbf" + (folder / file).read_bytes())
+    data = read(folder)
+    assert len(data.pairs) == 2
+    assert not data.dropped
+
+
+@pytest.mark.parametrize("indent", [None, 1], ids=["one line", "many lines"])
+def test_one_json_array_is_read_and_json_lines_are_named(folder, indent, capsys):
+    (folder / "pairs.jsonl").write_text(json.dumps([GOOD, ALSO_GOOD], indent=indent))
+    data = read(folder)
+    assert len(data.pairs) == 2
+    assert not data.dropped
+    assert "expected JSON lines" in capsys.readouterr().err
+
+
+def test_boxes_in_pixels_are_an_error_that_says_what_a_box_is(folder):
+    write_pairs(folder, *({**pair, "bbox": [40, 30, 160, 120]} for pair in (GOOD, ALSO_GOOD)))
+    with pytest.raises(DataError, match=r"2 x box .*sides must be shares of the picture"):
+        read(folder)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from completelook import load_image
 from completelook_build.cli import app
+from completelook_build.data import Dataset
 from completelook_build.errors import DataError
 from completelook_build.export import TOP, PrecisionCost, measure_cost, run_chain, top_overlap
 from completelook_build.showroom import CATEGORIES
@@ -41,18 +42,10 @@ def shop(tmp_path_factory):
     return folder
 
 
-def data_options(folder):
-    return (
-        *("--pairs", folder / "pairs.jsonl", "--categories", folder / "categories.json"),
-        *("--images", folder / "images"),
-    )
-
-
 @pytest.fixture
 def measure(shop, small_showroom_model):
     def measured(precision):
-        files = (shop / "pairs.jsonl", shop / "categories.json", shop / "images")
-        return measure_cost(load_model(small_showroom_model), precision, *files, shop / "features")
+        return measure_cost(load_model(small_showroom_model), precision, Dataset.of(shop))
 
     return measured
 
@@ -91,7 +84,7 @@ def slow_figures(shop, repositories, row):
 @pytest.fixture(scope="module")
 def exported_as(shop, small_showroom_model, tmp_path_factory):
     """The repository and the report of an export in some precision, with its cost measured."""
-    options = ("export", "--model", small_showroom_model, *data_options(shop))
+    options = ("export", "--model", small_showroom_model, "--data", shop)
 
     @cache
     def export(precision):
@@ -149,12 +142,12 @@ def test_report_says_when_the_cost_was_not_measured_and_what_would(small_showroo
     result = CliRunner().invoke(app, ["export", *map(str, options), "--precision", "bf16"])
     assert result.exit_code == 0, result.output
     *_, last = result.stdout.splitlines()
-    assert last.startswith("cost against fp32: not measured; --pairs FILE --categories FILE")
+    assert last.startswith("cost against fp32: not measured; --data DIR")
 
 
 def test_unreadable_data_leaves_the_repository_as_it_was(small_showroom_model, tmp_path):
     options = ("--model", small_showroom_model, "--model-repository", tmp_path / "repository")
-    arguments = ("export", *options, "--precision", "bf16", *data_options(tmp_path / "nowhere"))
+    arguments = ("export", *options, "--precision", "bf16", "--data", tmp_path / "nowhere")
     result = CliRunner().invoke(app, [str(part) for part in arguments])
     assert isinstance(result.exception, DataError)
     assert "nowhere" in str(result.exception)
@@ -165,7 +158,7 @@ def test_a_part_of_the_data_is_a_wrong_usage(tmp_path):
     arguments = ("export", "--model", "m", "--precision", "bf16", "--pairs", tmp_path)
     result = CliRunner().invoke(app, [str(part) for part in arguments])
     assert result.exit_code == 2
-    assert "go together" in result.output
+    assert "--data DIR" in result.output
 
 
 def split_of(products):

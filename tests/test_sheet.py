@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from completelook_build.data import Dataset
 from completelook_build.errors import ModelError
 from completelook_build.evaluation.sheet import (
     _grid,
@@ -86,9 +87,8 @@ def test_a_broken_product_picture_has_no_thumbnail(tmp_path):
 def test_the_sheet_of_a_model_is_a_page_and_a_picture(
     small_showroom, small_showroom_model, tmp_path
 ):
-    names = ("pairs.jsonl", "categories.json", "images", "features")
-    data = [small_showroom / name for name in names]
-    page, picture = make_sheet(small_showroom_model, *data, tmp_path / "new", scenes=1)
+    data = Dataset.of(small_showroom)
+    page, picture = make_sheet(small_showroom_model, data, tmp_path / "new", scenes=1)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {page.name, picture.name}
     html = page.read_text(encoding="utf-8")
     assert html.count('<section class="example">') == 1
@@ -100,10 +100,9 @@ def test_the_sheet_of_a_model_is_a_page_and_a_picture(
 
 
 def test_a_missing_model_is_named(small_showroom, tmp_path):
-    names = ("pairs.jsonl", "categories.json", "images", "features")
-    data = [small_showroom / name for name in names]
+    data = Dataset.of(small_showroom)
     with pytest.raises(ModelError, match="nowhere: not a model folder"):
-        make_sheet(tmp_path / "nowhere", *data, tmp_path, scenes=1)
+        make_sheet(tmp_path / "nowhere", data, tmp_path, scenes=1)
 
 
 def test_a_long_text_is_cut_to_its_width():

@@ -214,11 +214,9 @@ def test_a_product_photo_is_filled_with_the_product_on_white(category, style):
 
 
 def test_the_pairs_are_readable_as_training_reads_them(showroom):
-    from completelook_build.data.pairs import read_pairs as read_for_training
+    from completelook_build.data import Dataset
 
-    data = read_for_training(
-        showroom / "pairs.jsonl", showroom / "categories.json", showroom / "images"
-    )
+    data = Dataset.of(showroom).read()
     assert len(data.pairs) + sum(data.dropped.values()) == len(read_pairs(showroom))
     assert set(data.dropped) <= {"category with a single product"}
 

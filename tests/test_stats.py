@@ -4,8 +4,8 @@ import json
 
 import pytest
 from completelook_build.cli import app
-from completelook_build.data.pairs import read_pairs, split_of
-from completelook_build.data.stats import Counts, describe
+from completelook_build.data import Dataset, describe, split_of
+from completelook_build.data.stats import Counts
 from PIL import Image
 
 # A scene of each split by its hash, its product, and the side and area of the crop.
@@ -35,8 +35,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def description(folder):
-    files = (folder / "pairs.jsonl", folder / "categories.json", folder / "images")
-    return describe(read_pairs(*files))
+    return describe(Dataset.of(folder).read())
 
 
 def test_splits_are_counted_by_what_is_different(description):
@@ -66,15 +65,14 @@ def test_crops_are_counted_by_side_with_the_area_they_keep(description):
 
 def test_dropped_pairs_are_counted_by_reason_most_frequent_first(description):
     assert [*description.dropped.items()] == [
-        ("box empty or outside 0 to 1", 2),
+        ("box empty or outside 0 to 1 (sides must be shares of the picture)", 2),
         ("product without a category", 1),
     ]
 
 
 def test_the_command_prints_every_table_and_writes_the_same_figures(folder, description, capsys):
     figures = folder / "figures.json"
-    options = ["--pairs", folder / "pairs.jsonl", "--categories", folder / "categories.json"]
-    options += ["--images", folder / "images", "--json", figures]
+    options = ["--data", folder, "--json", figures]
     app(["stats", *map(str, options)], standalone_mode=False)
     assert json.loads(figures.read_text()) == description.as_json()
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from completelook_build.errors import DataError, ModelError, TrainingError
-from completelook_build.features.split import PairFeatures, make_split
+from completelook_build.features import PairFeatures, make_split
 from completelook_build.heads import (
     CompatibilityHeads,
     HeadsConfig,

@@ -23,10 +23,7 @@ MODEL = DEMO / "model"
 CATALOG = DEMO / "catalog.arrow"
 PAGE = DEMO / "room.html"
 REPOSITORY = Path("model_repository")
-_DATA = (
-    f"--pairs {SHOWROOM}/pairs.jsonl --categories {SHOWROOM}/categories.json "
-    f"--images {SHOWROOM}/images"
-)
+_DATA = f"--data {SHOWROOM}"
 
 _NEXT = f"""
 Open {PAGE} to see where the model looked in the room.

@@ -85,16 +85,6 @@ def barrier() -> None:
     mean(0.0)
 
 
-@contextmanager
-def first_before_others() -> Iterator[None]:
-    """The first process goes through the block alone: it makes the files that the others read."""
-    if not is_first():
-        barrier()
-    yield
-    if is_first():
-        barrier()
-
-
 def mean(value: float) -> float:
     """The mean of a number over the processes."""
     if world_size() == 1:

@@ -55,18 +55,18 @@ def measure(photos: Path | None) -> None:
     showroom = WORK / f"showroom-{code_digest(_SHOWROOM)}"
     if not showroom.exists():
         run(f"completelook-build showroom {showroom} --scenes {_SCENES}")
-    data = _data(showroom / "pairs.jsonl", showroom / "categories.json", showroom / "images")
+    data = _data(data=showroom)
     measure_table("showroom", data)
     forms = measure_attention(data, WORK / "showroom-attention", run)
     _keep("attention", {"forms": forms})
     if photos is not None:
-        data = _data(photos / "ikea.json", photos / "ikea-cat.json", photos / "images")
+        pairs, categories = photos / "ikea.json", photos / "ikea-cat.json"
+        data = _data(data=photos, pairs=pairs, categories=categories)
         measure_table("ikea", data)
 
 
-def _data(pairs: Path, categories: Path, images: Path) -> str:
+def _data(**options: Path) -> str:
     """The options that name a data set, and the cache that all of them share."""
-    options = {"pairs": pairs, "categories": categories, "images": images}
     named = [f"--{name} {shlex.quote(str(path))}" for name, path in options.items()]
     return " ".join([*named, f"--features {WORK}/features"])
 

@@ -22,36 +22,26 @@ from completelook_build.attention.study import (
     study_attention,
 )
 from completelook_build.console import print_figures
-from completelook_build.data.pairs import read_pairs
+from completelook_build.data import Dataset
 from completelook_build.evaluation.metrics import CONFIDENCE, RESAMPLES, Estimate
-from completelook_build.features.split import read_features
 from completelook_build.report import made_by, markdown_table
 from completelook_build.report.picture_grid import save_png
-from completelook_build.training import load_model
+from completelook_build.training import load_model, read_held_out
 
 # What decides the figures: the study, and the training of the model that is studied.
 MADE_OF = ("completelook_build.attention.study", "completelook_build.training.train")
 
 
 def study_model(
-    folder: Path,
-    pairs: Path,
-    categories: Path,
-    images: Path,
-    features: Path,
-    out: Path,
-    *,
-    scenes: int,
+    folder: Path, dataset: Dataset, out: Path, *, scenes: int, trained_scenes: bool = False
 ) -> AttentionStudy:
     """Study a model on the test split and write attention.json, attention.md and attention.png.
 
     Raises DataError or ModelError.
     """
     model = load_model(folder)
-    data = read_pairs(pairs, categories, images)
-    anchors = read_anchors(pairs)
-    cached = read_features(data, model.backbone(), features, ("test",))
-    test = cached.split("test", model.config.categories)
+    test = read_held_out(model, dataset, ("test",), trained_scenes=trained_scenes)["test"]
+    anchors = read_anchors(dataset.pairs)
     study = study_attention(model.heads, test, model.config.categories, anchors)
     sheet = attention_sheet(model.heads, test, model.config.categories, study.views, scenes=scenes)
     figures = {**as_json(study), "made_by": made_by(*MADE_OF)}

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 
 from completelook_build.attention.saliency import spectral_residual
 from completelook_build.attention.study import View, attention_maps, normalized_entropy
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.evaluation.metrics import Array
-from completelook_build.features.split import Split
+from completelook_build.features import Split
 from completelook_build.heads import CompatibilityHeads
 from completelook_build.report.picture_grid import Cell, Grid
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from completelook_build.attention.saliency import spectral_residual
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.errors import DataError
 from completelook_build.evaluation.metrics import (
     RESAMPLES,
@@ -31,8 +31,7 @@ from completelook_build.evaluation.metrics import (
     weighted_means,
     with_interval,
 )
-from completelook_build.features.split import Split, scene_picture
-from completelook_build.features.store import Picture
+from completelook_build.features import Picture, Split, scene_picture
 from completelook_build.heads import CompatibilityHeads
 
 _SCENES_AT_ONCE = 64

@@ -1,29 +1,18 @@
 """`completelook-build calibrate`."""
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from completelook_build.cli.options import ModelOption, TrainedScenesOption, dataset_options
 
-from completelook_build.cli.options import (
-    CategoriesOption,
-    FeaturesOption,
-    ImagesOption,
-    PairsOption,
-)
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def calibrate(
-    model: Annotated[Path, typer.Option("--model", help="A trained model's folder.")],
-    pairs: PairsOption,
-    categories: CategoriesOption,
-    images: ImagesOption,
-    features: FeaturesOption = None,
+    model: ModelOption, dataset: "Dataset", trained_scenes: TrainedScenesOption = False
 ) -> None:
     """Fit what a distance means, as a probability, and store it with the model for `export`."""
     from completelook_build.evaluation.calibration import calibrate_model
 
-    report = calibrate_model(
-        model, pairs, categories, images, features or pairs.with_name("features")
-    )
-    print(report.as_text())
+    print(calibrate_model(model, dataset, trained_scenes=trained_scenes).as_text())

@@ -1,27 +1,23 @@
 """`completelook-build compare`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import (
-    CategoriesOption,
-    FeaturesOption,
-    ImagesOption,
-    PairsOption,
-)
+from completelook_build.cli.options import dataset_options
+
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def compare(
-    pairs: PairsOption,
-    categories: CategoriesOption,
-    images: ImagesOption,
+    dataset: "Dataset",
     out: Annotated[Path, typer.Option("--out", help="The folder of table.md and table.json.")],
     backbone: Annotated[
         str, typer.Option(help="imagenet, random:SEED or a resnet50 state dict.")
     ] = "imagenet",
-    features: FeaturesOption = None,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row that learns.")] = 3,
 ) -> None:
@@ -31,13 +27,7 @@ def compare(
     from completelook_build.training import TrainingConfig
 
     comparison = Comparison(
-        pairs=pairs,
-        categories=categories,
-        images=images,
-        backbone=backbone,
-        features=features or pairs.with_name("features"),
-        seeds=seeds,
-        training=TrainingConfig(epochs=epochs),
+        dataset=dataset, backbone=backbone, seeds=seeds, training=TrainingConfig(epochs=epochs)
     )
     table = make_table(comparison, out)
     write_comparison(table, out)

@@ -2,24 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import (
-    CategoriesOption,
-    FeaturesOption,
-    ImagesOption,
-    PairsOption,
-)
+from completelook_build.cli.options import ModelOption, TrainedScenesOption, dataset_options
+
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def evaluate(
-    model: Annotated[Path, typer.Option("--model", help="A trained model's folder.")],
-    pairs: PairsOption,
-    categories: CategoriesOption,
-    images: ImagesOption,
-    features: FeaturesOption = None,
+    model: ModelOption,
+    dataset: "Dataset",
+    trained_scenes: TrainedScenesOption = False,
     negatives: Annotated[
         int | None,
         typer.Option(min=1, help="Draw this many negatives for each pair, instead of taking all."),
@@ -37,9 +34,8 @@ def evaluate(
 
     from completelook_build.evaluation.evaluate import evaluate_model, print_evaluation
 
-    features = features or pairs.with_name("features")
     evaluation = evaluate_model(
-        model, pairs, categories, images, features, sample=negatives, seed=seed
+        model, dataset, trained_scenes=trained_scenes, sample=negatives, seed=seed
     )
     print_evaluation(evaluation)
     if json_path is not None:

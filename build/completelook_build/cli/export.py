@@ -1,38 +1,35 @@
 """`completelook-build export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import FeaturesOption
+from completelook_build.cli.options import ModelOption, dataset_options
+
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def export(
-    model: Annotated[Path, typer.Option("--model", help="A trained model's folder.")],
+    model: ModelOption,
     model_repository: Annotated[Path, typer.Option(help="Triton's model repository.")] = Path(
         "model_repository"
     ),
     precision: Annotated[
         str, typer.Option(help="fp32, bf16 or fp16 inside the backbone.")
     ] = "fp32",
-    pairs: Annotated[
-        Path | None,
-        typer.Option("--pairs", help="Say what a reduced precision costs on these test scenes."),
-    ] = None,
-    categories: Annotated[
-        Path | None, typer.Option("--categories", help="JSON map of product to category.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder of ID.jpg pictures.")
-    ] = None,
-    features: FeaturesOption = None,
+    dataset: "Dataset | None" = None,
     response_cache: Annotated[
         bool,
         typer.Option("--response-cache", help="Have Triton remember the answers of embed_scene."),
     ] = False,
 ) -> None:
-    """Write the model into Triton's repository, checked against eager PyTorch."""
+    """Write the model into Triton's repository, checked against eager PyTorch.
+
+    With a data set it says what a reduced precision costs on the test scenes.
+    """
     from completelook_build.backbones.resnet import PRECISIONS
     from completelook_build.evaluation.calibration import read_calibration
     from completelook_build.export import NOT_MEASURED, REFERENCE, export_model, measure_cost
@@ -40,14 +37,11 @@ def export(
 
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"{precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if not (pairs and categories and images) and (pairs or categories or images):
-        raise typer.BadParameter("--pairs, --categories and --images go together: give all three")
     trained = load_model(model)
     cost = NOT_MEASURED
-    if precision != REFERENCE and pairs and categories and images:
-        features = features or pairs.with_name("features")
+    if precision != REFERENCE and dataset is not None:
         # Before the export: data that cannot be read leaves the repository as it was.
-        cost = measure_cost(trained, precision, pairs, categories, images, features).as_text()
+        cost = measure_cost(trained, precision, dataset).as_text()
     report = export_model(
         trained,
         model_repository,

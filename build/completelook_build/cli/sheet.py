@@ -1,30 +1,26 @@
 """`completelook-build sheet`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import (
-    CategoriesOption,
-    FeaturesOption,
-    ImagesOption,
-    PairsOption,
-)
+from completelook_build.cli.options import ModelOption, TrainedScenesOption, dataset_options
+
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def sheet(
-    model: Annotated[Path, typer.Option("--model", help="A trained model's folder.")],
-    pairs: PairsOption,
-    categories: CategoriesOption,
-    images: ImagesOption,
+    model: ModelOption,
+    dataset: "Dataset",
     out: Annotated[Path, typer.Option("--out", help="The folder of sheet.html and sheet.png.")],
-    features: FeaturesOption = None,
+    trained_scenes: TrainedScenesOption = False,
     scenes: Annotated[int, typer.Option(min=1, help="Test scenes to show.")] = 10,
 ) -> None:
     """Show the true product and the five nearest of its category for some test scenes."""
     from completelook_build.evaluation.sheet import make_sheet
 
-    features = features or pairs.with_name("features")
-    for path in make_sheet(model, pairs, categories, images, features, out, scenes=scenes):
+    for path in make_sheet(model, dataset, out, trained_scenes=trained_scenes, scenes=scenes):
         print(path)

@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import CategoriesOption, ImagesOption, PairsOption
+from completelook_build.cli.options import dataset_options
+
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def stats(
-    pairs: PairsOption,
-    categories: CategoriesOption,
-    images: ImagesOption,
+    dataset: "Dataset",
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -20,10 +22,9 @@ def stats(
     """What the data is: scenes, products, pairs, categories, crops, and what is dropped."""
     from completelook.files import write_text
 
-    from completelook_build.data.pairs import read_pairs
-    from completelook_build.data.stats import describe, print_tables
+    from completelook_build.data import describe, print_tables
 
-    description = describe(read_pairs(pairs, categories, images))
+    description = describe(dataset.read())
     print_tables(description)
     if json_path is not None:
         write_text(json_path, json.dumps(description.as_json(), indent=2) + "\n")

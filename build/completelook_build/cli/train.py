@@ -1,27 +1,23 @@
 """`completelook-build train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import (
-    CategoriesOption,
-    FeaturesOption,
-    ImagesOption,
-    PairsOption,
-)
+from completelook_build.cli.options import dataset_options
+
+if TYPE_CHECKING:
+    from completelook_build.data import Dataset
 
 
+@dataset_options
 def train(
-    pairs: PairsOption,
-    categories: CategoriesOption,
-    images: ImagesOption,
+    dataset: "Dataset",
     out: Annotated[Path, typer.Option("--out", help="The model folder to make.")],
     backbone: Annotated[
         str, typer.Option(help="imagenet, random:SEED or a resnet50 state dict.")
     ] = "imagenet",
-    features: FeaturesOption = None,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     negatives: Annotated[int, typer.Option(min=1, help="Negatives for each pair.")] = 8,
     attention_scale: Annotated[
@@ -41,7 +37,7 @@ def train(
     """Train the heads on the frozen backbone's features; torchrun starts several processes."""
     from completelook_build.distributed import process_group
     from completelook_build.heads import HeadsConfig
-    from completelook_build.training import MININGS, Recipe, TrainingConfig, train_model
+    from completelook_build.training import MININGS, TrainingConfig, train_model
 
     if mining not in MININGS:
         raise typer.BadParameter(f"{mining!r}: expected one of {', '.join(MININGS)}")
@@ -49,14 +45,12 @@ def train(
         HeadsConfig(categories=(), attention_scale=attention_scale)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    recipe = Recipe(
-        pairs=pairs,
-        categories=categories,
-        images=images,
-        backbone=backbone,
-        features=features or pairs.with_name("features"),
-        attention_scale=attention_scale,
-        training=TrainingConfig(epochs=epochs, negatives=negatives, mining=mining, seed=seed),
-    )
     with process_group():
-        train_model(recipe, out, resume=resume)
+        train_model(
+            dataset,
+            out,
+            backbone=backbone,
+            attention_scale=attention_scale,
+            config=TrainingConfig(epochs=epochs, negatives=negatives, mining=mining, seed=seed),
+            resume=resume,
+        )

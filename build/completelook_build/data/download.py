@@ -19,11 +19,11 @@ from threading import Lock
 from completelook.files import write_bytes, write_text
 
 from completelook_build.console import progress_bar, say
-from completelook_build.data.pace import Pace
 from completelook_build.data.pairs import read_ids
 from completelook_build.data.picture_host import (
     Failed,
     PictureHost,
+    RateLimit,
     Refused,
     checked_picture,
     picture_url,
@@ -72,8 +72,8 @@ class DownloadReport:
         return text
 
 
-def download(
-    pairs: Path, images: Path, pace: Pace, *, host: str, timeout_s: float = _TIMEOUT_S
+def download_pictures(
+    pairs: Path, images: Path, rate_limit: RateLimit, *, host: str, timeout_s: float = _TIMEOUT_S
 ) -> DownloadReport:
     """Fetch the pictures of all scenes and products of a file of pairs, `IN_FLIGHT` at a time.
 
@@ -82,7 +82,7 @@ def download(
     """
     ids, malformed_lines = read_ids(pairs)
     images.mkdir(parents=True, exist_ok=True)
-    run = _Run(images, PictureHost(host, pace, in_flight=IN_FLIGHT, timeout_s=timeout_s))
+    run = _Run(images, PictureHost(host, rate_limit, in_flight=IN_FLIGHT, timeout_s=timeout_s))
     pool = ThreadPoolExecutor(IN_FLIGHT)
     try:
         with progress_bar("downloading", total=len(ids), unit="pictures") as advance:
@@ -93,7 +93,7 @@ def download(
         say("stopped; the same command goes on from here")
         raise
     finally:
-        pace.stop()
+        rate_limit.stop()
         pool.shutdown(cancel_futures=True)
     missing = tuple(run.missing[each] for each in ids if each in run.missing)
     _list_missing(list_path(images), missing)

@@ -1,23 +1,26 @@
-"""Shop-the-look data: which products stand in which scenes, read, checked and split by scene.
+"""Pairs: which products stand in which scenes, read and checked line by line.
 
 Pairs are JSON lines {"product", "scene", "bbox": [left, top, right, bottom] or null}, categories a
-JSON map product -> category path, and the picture of an id is DIR/<id>.jpg.
+JSON map product -> category path, and the picture of an id is DIR/<id> with one of
+`PICTURE_SUFFIXES`.
 """
 
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from completelook_build.console import say
 from completelook_build.data.crop import Box, Crop, crop_out
+from completelook_build.data.splits import Splits, split_scenes
 from completelook_build.errors import DataError
 
-SPLITS = ("train", "validation", "test")
-_TRAIN_SHARE, _VALIDATION_SHARE = 0.8, 0.1
+# In any case; of two pictures of one id the earlier suffix is taken.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -33,11 +36,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairData:
-    """Pairs that can be used, what was dropped and why, and the scenes of each split."""
+    """Pairs that can be used, the scenes of each split, and what was dropped and why."""
 
     pairs: tuple[Pair, ...]
-    images: Path
-    splits: Mapping[str, frozenset[str]]
+    pictures: Mapping[str, Path]  # by the id of a scene or product
+    splits: Splits
     dropped: Counter[str] = field(default_factory=Counter)
     sha256: str = ""
 
@@ -50,27 +53,22 @@ class PairData:
         """The categories of the pairs, sorted."""
         return tuple(sorted({pair.category for pair in self.pairs}))
 
-    def image(self, identifier: str) -> Path:
-        """Where the picture of a scene or product lies."""
-        return self.images / f"{identifier}.jpg"
-
 
 def read_pairs(
-    pairs_path: Path, categories_path: Path, images: Path, *, crop: bool = True
+    pairs_path: Path,
+    categories_path: Path,
+    images: Path,
+    *,
+    crop: bool = True,
+    named_splits: Mapping[str, Iterable[str]] | None = None,
 ) -> PairData:
-    """Read pairs and drop, counted by reason, those that cannot be used.
-
-    With `crop` False every scene is kept whole, its product visible: the ablation, not the paper.
-    Raises DataError where a file is missing or unreadable, or nothing usable is left.
-    """
+    """See `Dataset.read`."""
     category_of = _read_categories(categories_path)
-    if not images.is_dir():
-        raise DataError(f"{images}: no such folder of pictures (--images)")
-    present = {path.stem for path in images.glob("*.jpg")}
+    pictures, odd_suffixes = _find_pictures(images)
     dropped: Counter[str] = Counter()
     found: dict[Pair, None] = {}
     for row in _read_rows(pairs_path):
-        pair = _pair(row, category_of, present, crop)
+        pair = _pair(row, category_of, pictures, odd_suffixes, crop)
         if isinstance(pair, Pair) and pair in found:
             pair = "duplicate of an earlier pair"
         if isinstance(pair, Pair):
@@ -80,9 +78,9 @@ def read_pairs(
     pairs = _without_lone_products(found, dropped)
     if not pairs:
         raise DataError(f"{pairs_path}: no usable pair is left ({describe_dropped(dropped)})")
-    splits = read_or_make_splits(pairs_path.with_name("splits.json"), {p.scene for p in pairs})
+    splits = split_scenes({pair.scene for pair in pairs}, named_splits)
     digest = hashlib.sha256(pairs_path.read_bytes() + categories_path.read_bytes()).hexdigest()
-    return PairData(tuple(pairs), images, splits, dropped, digest)
+    return PairData(tuple(pairs), pictures, splits, dropped, digest)
 
 
 def read_ids(pairs_path: Path) -> tuple[list[str], int]:
@@ -114,7 +112,7 @@ def describe_dropped(dropped: Mapping[str, int]) -> str:
 
 def _read_categories(path: Path) -> dict[str, str]:
     try:
-        categories = json.loads(path.read_text(encoding="utf-8"))
+        categories = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not a readable JSON map of product to category ({error})"
@@ -124,19 +122,55 @@ def _read_categories(path: Path) -> dict[str, str]:
     return categories
 
 
-def _read_rows(path: Path) -> Iterator[Any]:
+def _read_rows(path: Path) -> list[Any]:
+    """The rows of JSON lines, None where a line is no JSON; one array in all is read as well."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable file of pairs ({error})") from error
-    for line in filter(str.strip, lines):
-        try:
-            yield json.loads(line)
-        except (ValueError, RecursionError):
-            yield None
+    rows = [_from_json(line) for line in text.split("\n") if line.strip()]
+    if all(isinstance(row, dict) for row in rows) or not text.lstrip().startswith("["):
+        return rows
+    array = _from_json(text)
+    if not isinstance(array, list):
+        return rows
+    say(f"{path}: read as one JSON array; expected JSON lines, one pair a line")
+    return array
 
 
-def _pair(row: Any, category_of: Mapping[str, str], present: set[str], crop: bool) -> Pair | str:
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_pictures(images: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Pictures by their ids, and of other files the suffixes by their stems."""
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder of pictures (--images)")
+    pictures: dict[str, Path] = {}
+    odd_suffixes: dict[str, str] = {}
+    for path in sorted(images.iterdir(), key=lambda path: (_preference(path), path.name)):
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            pictures.setdefault(path.stem, path)
+        else:
+            odd_suffixes.setdefault(path.stem, path.suffix)
+    return pictures, odd_suffixes
+
+
+def _preference(path: Path) -> int:
+    suffix = path.suffix.lower()
+    return PICTURE_SUFFIXES.index(suffix) if suffix in PICTURE_SUFFIXES else len(PICTURE_SUFFIXES)
+
+
+def _pair(
+    row: Any,
+    category_of: Mapping[str, str],
+    pictures: Mapping[str, Path],
+    odd_suffixes: Mapping[str, str],
+    crop: bool,
+) -> Pair | str:
     """A pair, or the reason why there is none."""
     names = _names(row)
     if names is None:
@@ -145,13 +179,14 @@ def _pair(row: Any, category_of: Mapping[str, str], present: set[str], crop: boo
     category = category_of.get(product)
     if not _is_name(category):
         return "product without a category"
-    if scene not in present:
-        return "scene without a picture"
-    if product not in present:
-        return "product without a picture"
+    for role, identifier in (("scene", scene), ("product", product)):
+        if identifier not in pictures:
+            odd = odd_suffixes.get(identifier)
+            read = f" ({odd} is not read; {' '.join(PICTURE_SUFFIXES)} are)" if odd else ""
+            return f"{role} without a picture{read}"
     box = row.get("bbox")
     if box is not None and not _is_box(box):
-        return "box empty or outside 0 to 1"
+        return "box empty or outside 0 to 1 (sides must be shares of the picture)"
     kept = crop_out(Box(*box) if box is not None and crop else None)
     if kept is None:
         return "crop keeps too little of the scene"
@@ -192,57 +227,3 @@ def _without_lone_products(pairs: Iterable[Pair], dropped: Counter[str]) -> list
     if len(kept) < len(pairs):
         dropped["category with a single product"] += len(pairs) - len(kept)
     return kept
-
-
-def read_or_make_splits(path: Path, scenes: set[str]) -> dict[str, frozenset[str]]:
-    """The splits stored beside the pairs, or else 80/10/10 by a hash of the scene's id, stored.
-
-    A scene the file does not name goes where its hash says, so that added data moves no scene from
-    one split to another. Raises DataError where a scene is in two splits.
-    """
-    stored = _read_splits(path) if path.exists() else {name: frozenset() for name in SPLITS}
-    named = frozenset().union(*stored.values())
-    splits = {
-        name: stored[name] | {s for s in scenes - named if split_of(s) == name} for name in SPLITS
-    }
-    if scenes - named:
-        _write_splits(path, splits)
-    return splits
-
-
-def split_of(scene: str) -> str:
-    """The split of a scene by its id alone: the same on every machine and in every run."""
-    fraction = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:8], "big") / 2**64
-    if fraction < _TRAIN_SHARE:
-        return "train"
-    return "validation" if fraction < _TRAIN_SHARE + _VALIDATION_SHARE else "test"
-
-
-def _read_splits(path: Path) -> dict[str, frozenset[str]]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        splits = {name: frozenset(stored[name]) for name in SPLITS}
-        if not all(isinstance(stored[name], list) for name in SPLITS):
-            raise TypeError("a text is a set of characters")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: expected JSON lists of scenes under {', '.join(SPLITS)}"
-        ) from error
-    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = sorted(splits[first] & splits[second])
-        if shared:
-            raise DataError(
-                f"{path}: scene {shared[0]!r} is in both {first} and {second} "
-                f"({len(shared)} such scenes); a scene may be in one split only"
-            )
-    return splits
-
-
-def _write_splits(path: Path, splits: Mapping[str, frozenset[str]]) -> None:
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(json.dumps({name: sorted(splits[name]) for name in SPLITS}, indent=1))
-        beside.replace(path)
-    except OSError:
-        # A read-only data folder: the hash gives the same splits again.
-        return

@@ -1,7 +1,9 @@
 """A host that serves pictures by their signature: asked politely, its answers checked."""
 
 import time
+from collections.abc import Callable
 from http import HTTPStatus
+from threading import Event, Lock
 from urllib.request import getproxies, proxy_bypass
 
 import tenacity
@@ -11,7 +13,6 @@ from completelook.images import open_image
 from urllib3 import exceptions
 
 from completelook_build.console import say
-from completelook_build.data.pace import Pace
 
 _ATTEMPTS = 4
 _BACK_OFF = tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.5)
@@ -35,19 +36,72 @@ class Failed(Exception):
     """The host did not give the picture this time."""
 
 
-class PictureHost:
-    """A host of pictures, asked at a polite pace by up to `in_flight` threads."""
+class Stopped(Exception):
+    """The download is being given up."""
 
-    def __init__(self, url: str, pace: Pace, *, in_flight: int, timeout_s: float) -> None:
+
+class RateLimit:
+    """So many requests a second over all threads, and none while the host wants none."""
+
+    def __init__(
+        self,
+        requests_per_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._interval_s = 1 / requests_per_s
+        self._clock = clock
+        self._stopped = Event()
+        self._sleep = self._stopped.wait if sleep is None else sleep
+        self._next_s = 0.0
+        self._lock = Lock()
+
+    def wait(self) -> None:
+        """Return when it is this thread's turn to send a request."""
+        while pause_s := self._take_turn():
+            self.sleep(pause_s)
+
+    def hold(self, seconds: float) -> None:
+        """Let no request go for a while."""
+        with self._lock:
+            self._next_s = max(self._next_s, self._clock() + seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until the time is over or everything is stopped."""
+        if not self._stopped.is_set():
+            self._sleep(seconds)
+        if self._stopped.is_set():
+            raise Stopped
+
+    def stop(self) -> None:
+        """Wake all sleepers and let no other request go."""
+        self._stopped.set()
+
+    def _take_turn(self) -> float:
+        """Zero, having taken the turn, or the seconds until there is one."""
+        with self._lock:
+            now_s = self._clock()
+            if now_s < self._next_s:
+                return self._next_s - now_s
+            self._next_s = now_s + self._interval_s
+            return 0.0
+
+
+class PictureHost:
+    """A host of pictures, asked within a rate limit by up to `in_flight` threads."""
+
+    def __init__(
+        self, url: str, rate_limit: RateLimit, *, in_flight: int, timeout_s: float
+    ) -> None:
         self.url = url.rstrip("/")
-        self._pace = pace
+        self._rate_limit = rate_limit
         self._timeout_s = timeout_s
         self._pool = _connections(self.url, in_flight)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Failed),
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=_BACK_OFF,
-            sleep=pace.sleep,
+            sleep=rate_limit.sleep,
             reraise=True,
         )
 
@@ -56,10 +110,10 @@ class PictureHost:
         return self._retrying(self._attempt, url)
 
     def _attempt(self, url: str) -> bytes:
-        self._pace.wait()
+        self._rate_limit.wait()
         deadline_s = time.monotonic() + self._timeout_s
         try:
-            # Neither redirected nor retried by itself, past the pace.
+            # Neither redirected nor retried by itself, past the rate limit.
             response = self._pool.request(
                 "GET",
                 url,
@@ -89,7 +143,7 @@ class PictureHost:
         hold_s = _retry_after_s(response)
         if hold_s >= _WORTH_SAYING_S:
             say(f"{self.url} asks to be left alone for {hold_s:.0f} s")
-        self._pace.hold(hold_s)
+        self._rate_limit.hold(hold_s)
         raise Failed(reason)
 
 

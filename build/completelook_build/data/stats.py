@@ -9,7 +9,8 @@ from rich.markup import escape
 
 from completelook_build.console import print_figures
 from completelook_build.data.crop import CROP_SIDES
-from completelook_build.data.pairs import SPLITS, Pair, PairData
+from completelook_build.data.pairs import Pair, PairData
+from completelook_build.data.splits import SPLITS
 
 _QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three quarters": 0.75, "most": 1.0}
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from completelook_build.features.split import Split
+from completelook_build.features import Split
 from completelook_build.heads import (
     Distances,
     Standardise,

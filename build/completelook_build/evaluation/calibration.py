@@ -15,7 +15,7 @@ from completelook.ranking.calibration import Calibration
 from sklearn.isotonic import isotonic_regression
 
 from completelook_build.console import say
-from completelook_build.data.pairs import read_pairs
+from completelook_build.data import Dataset
 from completelook_build.errors import ModelError
 from completelook_build.evaluation.reliability import (
     BINS,
@@ -24,9 +24,8 @@ from completelook_build.evaluation.reliability import (
     expected_calibration_error,
     reliability,
 )
-from completelook_build.features.split import read_features
 from completelook_build.heads import score_split
-from completelook_build.training import load_model
+from completelook_build.training import load_model, read_held_out
 
 _SPLITS = ("validation", "test")
 _FILE = "calibration.json"
@@ -57,16 +56,14 @@ class CalibrationReport:
 
 
 def calibrate_model(
-    folder: Path, pairs: Path, categories: Path, images: Path, features: Path
+    folder: Path, dataset: Dataset, *, trained_scenes: bool = False
 ) -> CalibrationReport:
     """Fit a model folder's calibration on the validation split and store it there.
 
     Raises DataError or ModelError.
     """
     model = load_model(folder)
-    data = read_pairs(pairs, categories, images)
-    cached = read_features(data, model.backbone(), features, _SPLITS)
-    splits = {name: cached.split(name, model.config.categories) for name in _SPLITS}
+    splits = read_held_out(model, dataset, _SPLITS, trained_scenes=trained_scenes)
     outcomes = {name: Outcomes.of(score_split(model.heads, splits[name])) for name in _SPLITS}
     calibration = fit_calibration(outcomes["validation"])
     bins = {name: reliability(calibration, outcomes[name]) for name in _SPLITS}
@@ -79,7 +76,10 @@ def calibrate_model(
         with TemporaryDirectory(dir=folder, prefix=".partial-") as beside:
             picture, file = Path(beside, _PICTURE), Path(beside, _FILE)
             draw_reliability(calibration, bins, outcomes["test"].distances, picture)
-            file.write_text(_as_json(report, model.heads_id, data.sha256), encoding="utf-8")
+            file.write_text(
+                _as_json(report, model.heads_id, splits["test"].features.data.sha256),
+                encoding="utf-8",
+            )
             picture.replace(folder / _PICTURE)
             file.replace(folder / _FILE)
     except OSError as error:

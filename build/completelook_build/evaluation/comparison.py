@@ -16,7 +16,7 @@ import numpy as np
 from completelook.files import replacing
 
 from completelook_build.console import say
-from completelook_build.data.pairs import SPLITS
+from completelook_build.data import SPLITS, Dataset
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, read_material
 from completelook_build.evaluation.metrics import Estimate, estimate_metrics
 from completelook_build.heads import PairScore, pairwise_accuracy, score_pairs
@@ -31,10 +31,7 @@ MADE_OF = "completelook_build.evaluation.comparison"
 class Comparison:
     """Everything that decides the figures of a table."""
 
-    pairs: Path
-    categories: Path
-    images: Path
-    features: Path
+    dataset: Dataset
     backbone: str = "imagenet"
     seeds: int = 3
     training: TrainingConfig
@@ -81,13 +78,7 @@ def make_table(comparison: Comparison, out: Path) -> dict[str, Any]:
 
     What an earlier run finished is used again. Raises DataError, WeightsError or OSError.
     """
-    material = read_material(
-        comparison.pairs,
-        comparison.categories,
-        comparison.images,
-        comparison.features,
-        comparison.backbone,
-    )
+    material = read_material(comparison.dataset, comparison.backbone)
     return compare(comparison, material, out)
 
 

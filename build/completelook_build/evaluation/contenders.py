@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from completelook_build.backbones.resnet import Backbone, BackboneSource
-from completelook_build.data.pairs import SPLITS, PairData, read_pairs
+from completelook_build.data import SPLITS, Dataset, PairData
 from completelook_build.evaluation.baselines import (
     baseline_distances,
     chance_distances,
@@ -14,9 +13,9 @@ from completelook_build.evaluation.baselines import (
     popularity_distances,
     raw_distances,
 )
-from completelook_build.features.split import Split, read_features
+from completelook_build.features import Split, prepare_backbone, read_features
 from completelook_build.heads import Distances, Form, HeadsConfig, heads_distances
-from completelook_build.training import TrainingConfig, prepare_backbone, train_heads
+from completelook_build.training import TrainingConfig, train_heads
 
 _ATTENTION_SCALE = 5.0
 _BACKBONE_SEED = 0
@@ -37,22 +36,20 @@ class Material:
     read_uncropped: Callable[[], tuple[Split, Split]]
 
 
-def read_material(
-    pairs: Path, categories: Path, images: Path, features: Path, backbone: str
-) -> Material:
+def read_material(dataset: Dataset, backbone: str) -> Material:
     """Read the data and its features, computed where not yet cached.
 
     Raises DataError or WeightsError.
     """
-    data = read_pairs(pairs, categories, images)
+    data = dataset.read()
     resnet = prepare_backbone(BackboneSource(backbone), data, _BACKBONE_SEED)
     eager = Backbone(resnet).eval()
-    cached = read_features(data, eager, features, SPLITS)
+    cached = read_features(data, eager, dataset.features, SPLITS)
     train, validation, test = (cached.split(name, data.categories) for name in SPLITS)
 
     def read_uncropped() -> tuple[Split, Split]:
-        whole = read_pairs(pairs, categories, images, crop=False)
-        cached = read_features(whole, eager, features, ("train", "validation"))
+        whole = dataset.read(crop=False)
+        cached = read_features(whole, eager, dataset.features, ("train", "validation"))
         return cached.split("train", data.categories), cached.split("validation", data.categories)
 
     return Material(data, eager.id, train, validation, test, read_uncropped)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from completelook_build.console import print_figures
-from completelook_build.data.pairs import read_pairs
+from completelook_build.data import Dataset
 from completelook_build.evaluation.metrics import (
     CONFIDENCE,
     DISTRACTORS,
@@ -15,10 +15,9 @@ from completelook_build.evaluation.metrics import (
     Estimate,
     estimate_metrics,
 )
-from completelook_build.features.split import read_features
 from completelook_build.heads import PairScore, heads_distances, score_pairs
 from completelook_build.report import markdown_table
-from completelook_build.training import load_model
+from completelook_build.training import load_model, read_held_out
 
 # What a reader sees of each metric, in the order of the columns.
 HEADINGS: Mapping[str, str] = {
@@ -111,19 +110,15 @@ class Evaluation:
 
 def evaluate_model(
     folder: Path,
-    pairs: Path,
-    categories: Path,
-    images: Path,
-    features: Path,
+    dataset: Dataset,
     *,
+    trained_scenes: bool = False,
     sample: int | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate a model folder on the test split. Raises DataError or ModelError."""
     model = load_model(folder)
-    data = read_pairs(pairs, categories, images)
-    cached = read_features(data, model.backbone(), features, ("test",))
-    test = cached.split("test", model.config.categories)
+    test = read_held_out(model, dataset, ("test",), trained_scenes=trained_scenes)["test"]
     scores = score_pairs(test, heads_distances(model.heads, test), sample=sample, seed=seed)
     return evaluate_scores(scores, model.config.categories, sample=sample, seed=seed)
 

@@ -15,12 +15,11 @@ from completelook.files import write_text
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-from completelook_build.data.pairs import read_pairs
-from completelook_build.features.split import Split, read_features, scene_picture
-from completelook_build.features.store import Picture
+from completelook_build.data import Dataset
+from completelook_build.features import Picture, Split, scene_picture
 from completelook_build.heads import Distances, heads_distances
 from completelook_build.report.picture_grid import Cell, Grid, save_png
-from completelook_build.training import load_model
+from completelook_build.training import load_model, read_held_out
 
 TOP = 5
 _SEED = 0
@@ -64,23 +63,14 @@ class Example:
 
 
 def make_sheet(
-    folder: Path,
-    pairs: Path,
-    categories: Path,
-    images: Path,
-    features: Path,
-    out: Path,
-    *,
-    scenes: int,
+    folder: Path, dataset: Dataset, out: Path, *, scenes: int, trained_scenes: bool = False
 ) -> tuple[Path, Path]:
     """Write the page and the picture of a model folder; returns where they are.
 
     Raises DataError, ModelError, or ImageError for a scene that cannot be opened.
     """
     model = load_model(folder)
-    data = read_pairs(pairs, categories, images)
-    cached = read_features(data, model.backbone(), features, ("test",))
-    test = cached.split("test", model.config.categories)
+    test = read_held_out(model, dataset, ("test",), trained_scenes=trained_scenes)["test"]
     distances = heads_distances(model.heads, test)
     examples = [
         make_example(test, index, distances, model.config.categories)
@@ -121,7 +111,7 @@ def make_example(
             float(measured[order[place]]),
             row == split.product_rows[index],
             row in split.fitting[pair.scene, category],
-            thumbnail(Picture(split.features.data.image(product_of[row]))),
+            thumbnail(Picture(split.features.data.pictures[product_of[row]])),
         )
 
     true_place = int(np.flatnonzero(rows[order] == split.product_rows[index])[0])

@@ -6,25 +6,24 @@ holds every BF16 and FP16 map as it is.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook_build.data.pairs import read_pairs
-from completelook_build.features.split import Split, read_features
+from completelook_build.data import Dataset
+from completelook_build.features import Split, read_features
 from completelook_build.heads import (
     Distances,
     heads_distances,
     pairwise_accuracy,
     score_pairs,
 )
-from completelook_build.training import TrainedModel
+from completelook_build.training import TrainedModel, read_held_out
 
 TOP = 10
 REFERENCE = "fp32"
 NOT_MEASURED = (
-    f"cost against {REFERENCE}: not measured; --pairs FILE --categories FILE --images DIR measure "
+    f"cost against {REFERENCE}: not measured; --data DIR measures "
     f"pairwise accuracy and top-{TOP} overlap on the test scenes"
 )
 
@@ -66,20 +65,13 @@ class TopOverlap:
     candidates: float  # the products ranked for such a pair, the mean
 
 
-def measure_cost(
-    model: TrainedModel,
-    precision: str,
-    pairs: Path,
-    categories: Path,
-    images: Path,
-    features: Path,
-) -> PrecisionCost:
+def measure_cost(model: TrainedModel, precision: str, dataset: Dataset) -> PrecisionCost:
     """Rank the products of the test pairs in FP32 and in another precision. Raises DataError."""
-    data = read_pairs(pairs, categories, images)
-    cached = read_features(data, model.backbone(REFERENCE), features, ("test",))
-    test = cached.split("test", model.config.categories)
+    test = read_held_out(model, dataset, ("test",), trained_scenes=True)["test"]
     # The same pairs and candidates in the same rows: only what the backbone made of them differs.
-    cached = read_features(data, model.backbone(precision), features, ("test",))
+    cached = read_features(
+        test.features.data, model.backbone(precision), dataset.features, ("test",)
+    )
     reference = heads_distances(model.heads, test)
     reduced = heads_distances(model.heads, replace(test, features=cached))
     return PrecisionCost(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from completelook_build import distributed
 from completelook_build.backbones.resnet import Backbone
 from completelook_build.console import say
-from completelook_build.data.pairs import Pair, PairData, describe_dropped
+from completelook_build.data import Pair, PairData, describe_dropped
 from completelook_build.errors import DataError
 from completelook_build.features.store import Features, Picture, extract
 
@@ -91,7 +91,7 @@ def read_features(
     products = list(dict.fromkeys(pair.product for pair in pairs))
     if not pairs:
         raise DataError(f"no pair is in the splits {', '.join(splits)}")
-    product_pictures = [Picture(data.image(product)) for product in products]
+    product_pictures = [Picture(data.pictures[product]) for product in products]
     backbone = backbone.to(distributed.device())
     return PairFeatures(
         data,
@@ -104,7 +104,7 @@ def read_features(
 
 def scene_picture(data: PairData, pair: Pair) -> Picture:
     """A pair's scene with its product cropped out."""
-    return Picture(data.image(pair.scene), pair.crop.box)
+    return Picture(data.pictures[pair.scene], pair.crop.box)
 
 
 def make_split(features: PairFeatures, name: str, categories: Sequence[str]) -> Split:

@@ -26,7 +26,7 @@ from PIL import Image
 from completelook_build import distributed
 from completelook_build.backbones.resnet import Backbone
 from completelook_build.console import progress_bar
-from completelook_build.data.crop import WHOLE_SCENE, Box
+from completelook_build.data import WHOLE_SCENE, Box
 from completelook_build.errors import DataError
 
 BATCH_SIZE = 16

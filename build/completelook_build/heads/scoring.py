@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from completelook_build.errors import ModelError
-from completelook_build.features.split import Split
+from completelook_build.features import Split
 from completelook_build.heads.compatibility import CompatibilityHeads
 
 # A pair of the split and product rows [M] -> their distances [M], smaller is more compatible.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.showroom.palette import neutral, oklch, shade, wood
 from completelook_build.showroom.sketch import Sketch, ramp, stamp
 

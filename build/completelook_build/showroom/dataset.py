@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from completelook_build.console import progress_bar
-from completelook_build.data.crop import Box
-from completelook_build.data.pairs import SPLITS
+from completelook_build.data import SPLITS, Box
 from completelook_build.errors import DataError
 from completelook_build.showroom.layout import Placement
 from completelook_build.showroom.photo import draw_photo

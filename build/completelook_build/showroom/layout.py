@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.showroom.product import PRODUCT_KINDS, Product
 
 WALL_BOTTOM = 0.69

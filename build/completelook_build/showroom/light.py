@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 
 # Shadows are soft, so they are drawn small and blown up.
 _SHADOW_SCALE = 2

@@ -3,7 +3,7 @@
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.showroom.product import PRODUCT_KINDS, Product
 from completelook_build.showroom.sketch import Sketch, ramp, stamp
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from completelook_build.data.pairs import SPLITS
+from completelook_build.data import SPLITS
 from completelook_build.showroom.product import PRODUCT_KINDS, Product
 from completelook_build.showroom.rule import (
     ANCHOR_OF_CATEGORY,

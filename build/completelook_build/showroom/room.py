@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.random import Generator
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.showroom.layout import WALL_BOTTOM
 from completelook_build.showroom.palette import RGB, neutral, shade, wood
 from completelook_build.showroom.sketch import Sketch, ramp

@@ -7,7 +7,7 @@ from functools import partial
 from numpy.random import Generator
 from PIL import Image
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.showroom.anchors import ANCHORS
 from completelook_build.showroom.clutter import draw_clutter
 from completelook_build.showroom.layout import Placement, place_anchors, place_products, with_margin

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from completelook_build.data.crop import Box
+from completelook_build.data import Box
 from completelook_build.showroom.palette import RGB
 
 SUPERSAMPLING = 2

@@ -1,6 +1,7 @@
 """Training: from a split's features to the heads of the best epoch, and the folder they live in."""
 
 from completelook_build.training.checkpoint import Checkpoint
+from completelook_build.training.held_out import read_held_out
 from completelook_build.training.loop import Epoch, Trained, TrainingConfig, train_heads
 from completelook_build.training.model_folder import (
     TrainedModel,
@@ -9,7 +10,7 @@ from completelook_build.training.model_folder import (
     save_model,
     versions,
 )
-from completelook_build.training.train import Recipe, prepare_backbone, train_model
+from completelook_build.training.train import train_model
 from completelook_build.training.triplets import MININGS, Mining, semi_hard, triplet_hinge
 
 __all__ = [
@@ -17,13 +18,12 @@ __all__ = [
     "Checkpoint",
     "Epoch",
     "Mining",
-    "Recipe",
     "Trained",
     "TrainedModel",
     "TrainingConfig",
     "heads_id",
     "load_model",
-    "prepare_backbone",
+    "read_held_out",
     "save_model",
     "semi_hard",
     "train_heads",

@@ -15,10 +15,8 @@ import typer
 from completelook.contract import FEATURE_MAP_CHANNELS, POOLED_SIZE, REGIONS
 
 from completelook_build.console import progress_bar, say
-from completelook_build.data.crop import WHOLE_SCENE, Crop
-from completelook_build.data.pairs import Pair, PairData
-from completelook_build.features.split import PairFeatures, make_split
-from completelook_build.features.store import Features, Picture
+from completelook_build.data import WHOLE_SCENE, Crop, Pair, PairData
+from completelook_build.features import Features, PairFeatures, Picture, make_split
 from completelook_build.heads import HeadsConfig
 from completelook_build.training.loop import TrainingConfig, train_heads
 
@@ -58,7 +56,7 @@ def synthetic_features(folder: Path, scenes: int, pairs: int) -> PairFeatures:
         data,
         _filled(Features(folder / "scenes", scenes, with_regions=True), random),
         _filled(Features(folder / "products", products, with_regions=False), random),
-        {Picture(data.image(f"s{row}")): row for row in range(scenes)},
+        {Picture(data.pictures[f"s{row}"]): row for row in range(scenes)},
         {f"p{row}": row for row in range(products)},
     )
 
@@ -81,7 +79,8 @@ def _random_pairs(scenes: int, products: int, pairs: int, random: np.random.Gene
         "train": frozenset(f"s{row}" for row in range(scenes - validation)),
         "validation": frozenset(f"s{row}" for row in range(scenes - validation, scenes)),
     }
-    return PairData(chosen, Path("synthetic"), splits)
+    pictures = {f"s{row}": Path(f"s{row}") for row in range(scenes)}
+    return PairData(chosen, pictures, splits)
 
 
 def _filled(features: Features, random: np.random.Generator) -> Features:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from completelook_build import distributed
 from completelook_build.console import progress_bar
 from completelook_build.errors import TrainingError
-from completelook_build.features.split import Split
+from completelook_build.features import Split
 from completelook_build.heads import (
     CompatibilityHeads,
     HeadsConfig,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from completelook_build import distributed
-from completelook_build.features.split import Split
+from completelook_build.features import Split
 
 Mining = Literal["random", "semi-hard"]
 MININGS: tuple[Mining, ...] = get_args(Mining)

@@ -1,0 +1,52 @@
+"""A backbone made ready for a data set: a random one is calibrated on its training pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torchvision.models import ResNet
+
+from completelook_build import distributed
+from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
+from completelook_build.console import progress_bar, say
+from completelook_build.data import PairData
+from completelook_build.features.split import scene_picture
+from completelook_build.features.store import BATCH_SIZE, Picture, load_readable
+
+_CALIBRATION_IMAGES = 128
+
+
+def prepare_backbone(source: BackboneSource, data: PairData, seed: int) -> ResNet:
+    """The backbone of a source; a random one is announced and calibrated on training pictures.
+
+    Raises WeightsError.
+    """
+    resnet = load_resnet(source)
+    if source.random_seed is None:
+        return resnet
+    say(
+        f"backbone {source.text}: random weights, calibrated on the training pictures; not ImageNet"
+    )
+    pairs = data.split("train")
+    pictures = list(
+        dict.fromkeys(
+            [scene_picture(data, pair) for pair in pairs]
+            + [Picture(data.pictures[pair.product]) for pair in pairs]
+        )
+    )
+    chosen = np.random.default_rng(seed).permutation(len(pictures))[:_CALIBRATION_IMAGES]
+    if distributed.is_first():
+        with progress_bar("calibrating", total=len(chosen), unit="images") as advance:
+            calibrate(resnet, _batches([pictures[row] for row in chosen], advance))
+    distributed.copy_from_first(resnet)
+    return resnet
+
+
+def _batches(pictures: Sequence[Picture], advance: Callable[[int], None]) -> Iterator[torch.Tensor]:
+    """UINT8 [B, 224, 224, 3] each; pictures that cannot be read are left out."""
+    for start in range(0, len(pictures), BATCH_SIZE):
+        images = [load_readable(picture) for picture in pictures[start : start + BATCH_SIZE]]
+        readable = [image for image in images if image is not None]
+        if readable:
+            yield torch.from_numpy(np.stack(readable))
+        advance(len(images))
