@@ -30,7 +30,7 @@ results-page: .venv/installed
 
 # Format, lint, floors, types, tests.
 test: .venv/installed check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/installed
 	$(BIN)/ruff format --check

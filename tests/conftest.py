@@ -1,6 +1,7 @@
 """What the tests share: a fake server, a client of it, a few products and their catalog."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,28 +18,30 @@ from completelook_build.showroom import render_showroom
 from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
 from fakes import CALIBRATION, FakeTriton, make_catalog, picture
 
-_SLOW_MODULES = {
-    "test_build_cli",
-    "test_distributed",
-    "test_embedded_server",
-    "test_loadtest_run",
-    "test_pytorch_backend",
-    "test_response_cache",
-}
+# Their fixtures take seconds to make.
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: a broken one is known within seconds."""
-    items.sort(key=_slowness)
+    """Quick tests first: a broken one is known within seconds.
+
+    Where the suite is spread over processes, a module stays in one, and so do all the tests of the
+    session's exported model: it is exported, and its server started, once.
+    """
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if not _SLOW_FIXTURES.isdisjoint(fixtures):
+            item.add_marker(pytest.mark.slow)
+        group = "exported" if "exported" in fixtures else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
-def _slowness(item: pytest.Item) -> int:
-    """Those of the shared server come last: others count the servers that this process started."""
-    fixtures = getattr(item, "fixturenames", ())
-    if "server" in fixtures:
-        return 2
-    return int(item.path.stem in _SLOW_MODULES or not _SLOW_FIXTURES.isdisjoint(fixtures))
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_a_process() -> None:
+    """Where the suite is spread over processes, they share the cores, not each all of them."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

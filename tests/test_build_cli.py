@@ -8,6 +8,8 @@ from completelook_build.cli import app
 from completelook_build.showroom import render_showroom
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments, **options):
     command = [sys.executable, "-c", "from completelook_build.cli import main; main()", *arguments]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 SCENES = 120
 
 # Run by every process: extraction with a small stand-in for the backbone, then a short training.

@@ -33,6 +33,8 @@ from toys import (
 )
 from tritonclient.grpc import InferenceServerClient
 
+pytestmark = pytest.mark.slow
+
 ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 SERVE = """
 import sys
@@ -93,7 +95,7 @@ def test_server_is_ready_once_an_inference_was_answered_and_leaves_nothing(
         with InferenceServerClient(server.grpc_address) as client:
             numbers = np.array([[1, 2]], np.float32)
             assert infer(client, "echo", {"IN": numbers}).as_numpy("OUT").tolist() == [[1, 2]]
-        (server_pid,) = server_pids(os.getpid())
+        (server_pid,) = server_pids(repository)
         left = traces(server_pid)
         assert len(left) == 3
     assert not any(map(Path.exists, left))
@@ -128,7 +130,7 @@ def test_servers_run_side_by_side_whatever_thread_has_started_them(repository: P
 def test_dead_stub_ends_the_server_which_says_so_and_can_start_anew(repository: Path) -> None:
     with EmbeddedServer(repository, **ANY_PORTS) as server:
         address = server.grpc_address
-        (server_pid,) = server_pids(os.getpid())
+        (server_pid,) = server_pids(repository)
         left = traces(server_pid)
         (stub_pid,) = stubs(server_pid)
         os.kill(stub_pid, signal.SIGKILL)
@@ -145,7 +147,7 @@ def test_dead_stub_ends_the_server_which_says_so_and_can_start_anew(repository: 
 
 def test_dead_server_is_noticed(repository: Path) -> None:
     with EmbeddedServer(repository, **ANY_PORTS) as server:
-        (server_pid,) = server_pids(os.getpid())
+        (server_pid,) = server_pids(repository)
         left = traces(server_pid)
         os.kill(server_pid, signal.SIGKILL)
         with pytest.raises(EmbeddedServerError, match=rf"tritonserver \(pid {server_pid}\).*KILL"):
@@ -157,7 +159,7 @@ def test_stub_of_an_unloaded_model_is_no_death(repository: Path) -> None:
     write_python_model(repository, "other")
     arguments = ["--model-control-mode=explicit", "--load-model=*"]
     with EmbeddedServer(repository, **ANY_PORTS, arguments=arguments) as server:
-        (server_pid,) = server_pids(os.getpid())
+        (server_pid,) = server_pids(repository)
         assert len(stubs(server_pid)) == 2
         with InferenceServerClient(server.grpc_address) as client:
             client.unload_model("other")
@@ -176,17 +178,17 @@ def test_process_with_a_part_of_a_stubs_command_line_is_no_stub() -> None:
 
 
 def test_serve_restarts_what_died_and_ends_well_on_sigterm(
-    served: subprocess.Popen[str],
+    served: subprocess.Popen[str], repository: Path
 ) -> None:
     read_until(served, "ready: gRPC on 127.0.0.1:")
-    (server_pid,) = server_pids(served.pid)
+    (server_pid,) = server_pids(repository)
     first = traces(server_pid)
     (stub_pid,) = stubs(server_pid)
     os.kill(stub_pid, signal.SIGKILL)
     lines = read_until(served, "ready:")
     assert f"echo_0_0 (pid {stub_pid}) died; starting it anew" in "".join(lines)
 
-    (server_pid,) = server_pids(served.pid)
+    (server_pid,) = server_pids(repository)
     second = traces(server_pid)
     served.send_signal(signal.SIGTERM)
     assert served.wait(60) == 0
@@ -194,11 +196,13 @@ def test_serve_restarts_what_died_and_ends_well_on_sigterm(
     assert not any(map(Path.exists, first + second))
 
 
-def test_ctrl_c_while_the_models_load_ends_well(served: subprocess.Popen[str]) -> None:
+def test_ctrl_c_while_the_models_load_ends_well(
+    served: subprocess.Popen[str], repository: Path
+) -> None:
     read_until(served, "starting")
     served.send_signal(signal.SIGINT)
     assert served.wait(60) == 0
-    assert server_pids(served.pid) == []
+    assert server_pids(repository) == []
 
 
 def test_ctrl_c_is_not_lost_where_an_exception_would_be(repository: Path) -> None:
@@ -207,9 +211,11 @@ def test_ctrl_c_is_not_lost_where_an_exception_would_be(repository: Path) -> Non
     assert ended.stderr == "starting tritonserver\nstopping\n"
 
 
-def test_server_does_not_outlive_a_killed_parent(served: subprocess.Popen[str]) -> None:
+def test_server_does_not_outlive_a_killed_parent(
+    served: subprocess.Popen[str], repository: Path
+) -> None:
     read_until(served, "ready:")
-    (server_pid,) = server_pids(served.pid)
+    (server_pid,) = server_pids(repository)
     left = traces(server_pid)
     served.kill()
     served.wait(60)
@@ -234,7 +240,7 @@ def test_model_that_fails_is_named_with_tritons_reason(
     with pytest.raises(EmbeddedServerError, match=message) as raised:
         EmbeddedServer(repository, **ANY_PORTS).start()
     assert "\n" not in str(raised.value)
-    assert server_pids(os.getpid()) == []
+    assert server_pids(repository) == []
 
 
 def test_wrong_argument_is_an_error_without_the_help_text(repository: Path) -> None:

@@ -15,6 +15,8 @@ from completelook_load.traffic.stage import Latency, Stage, summarize
 from completelook_load.traffic.verdict import judge
 from fakes import FakeTriton, picture
 
+pytestmark = pytest.mark.slow
+
 
 def outcomes(latencies: list[float], failures: int = 0) -> list[Outcome]:
     good = [Outcome("rank", 0.0, 0.0, latency) for latency in latencies]

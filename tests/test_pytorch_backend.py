@@ -17,6 +17,8 @@ from toys import infer, tensors, write_torch_model
 from tritonclient.grpc import InferenceServerClient, InferResult
 from tritonclient.utils import InferenceServerException
 
+pytestmark = pytest.mark.slow
+
 # A full batch of 8 goes at once; a part of one waits for the rest, even on a very busy machine.
 BATCHING = "dynamic_batching { max_queue_delay_microseconds: 1000000 }\n"
 BOUNDED = (

@@ -13,6 +13,8 @@ from toys import infer, tensors, write_python_model
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 CACHED = "response_cache { enable: true }\n"
 

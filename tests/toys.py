@@ -100,12 +100,13 @@ def as_input(name: str, array: NDArray) -> InferInput:
     return tensor.set_data_from_numpy(np.ascontiguousarray(array))
 
 
-def server_pids(parent_pid: int) -> list[int]:
-    """The tritonservers that a process has started."""
+def server_pids(repository: Path) -> list[int]:
+    """The tritonservers of a model repository: other tests run theirs at the same time."""
+    option = f"--model-repository={repository}"
     return [
         pid
         for pid, command in _commands().items()
-        if command[0].endswith("/tritonserver") and _parent(pid) == parent_pid
+        if command[0].endswith("/tritonserver") and option in command
     ]
 
 
@@ -114,7 +115,8 @@ def stubs(server_pid: int) -> dict[int, Path]:
     return {
         pid: Path("/dev/shm", command[2])
         for pid, command in _commands().items()
-        if command[0].endswith("_stub") and command[5] == str(server_pid)
+        # The command line of one that is just being started, or ends, is not whole.
+        if command[0].endswith("_stub") and command[5:6] == [str(server_pid)]
     }
 
 
@@ -144,8 +146,3 @@ def _commands() -> dict[int, list[str]]:
         except (ValueError, OSError):
             continue
     return commands
-
-
-def _parent(pid: int) -> int:
-    # The command's name, in brackets, may hold blanks; the state and the parent come after it.
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

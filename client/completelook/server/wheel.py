@@ -57,7 +57,7 @@ class Wheel:
             "python/libtriton_python.so": backend / "libtriton_python.so",
             "python/triton_python_backend_utils.py": backend / "triton_python_backend_utils.py",
             f"python/{_STUB}": _find_stub(root / "python_backend_stubs"),
-            **{f"pytorch/{file.name}": file for file in _PYTORCH_BACKEND.glob("*.py")},
+            **{f"pytorch/{file.name}": file for file in _PYTORCH_BACKEND.glob("[!_]*.py")},
         }
         libraries = package.parent / "nvidia_pytriton.libs"
         return cls(root / "bin" / "tritonserver", libraries, root / "caches", files)
