@@ -1,7 +1,9 @@
 """The client for event loops, against the fake and, for its gRPC, the real server."""
 
 import asyncio
-from threading import Barrier, Event
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Barrier, Event, Thread
 
 import grpc
 import numpy as np
@@ -185,3 +187,47 @@ def test_the_real_server_answers_both_clients_alike(server: EmbeddedServer) -> N
     np.testing.assert_allclose(scene.embedding, expected.embedding, atol=1e-5)
     np.testing.assert_allclose(scene.contexts, expected.contexts, atol=1e-5)
     assert scene.model_id == expected.model_id
+
+
+class Drip(BaseHTTPRequestHandler):
+    """A host that never ends an answer, nor its silence."""
+
+    ended = Event()
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while not self.ended.wait(0.05):
+                self.wfile.write(b"x")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_pictures_that_drip_hold_up_none_that_is_at_hand(triton: FakeTriton, monkeypatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(Drip, "ended", Event())
+    host = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
+    thread = Thread(target=host.serve_forever)
+    thread.start()
+
+    async def question(look):
+        url = f"http://127.0.0.1:{host.server_port}/"
+        # More than there are threads of any kind, and than may be in flight.
+        drips = [asyncio.create_task(look.embed_product(f"{url}{n}.png")) for n in range(100)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5):
+            product = await look.embed_product(picture(7))
+        assert not any(drip.done() for drip in drips)
+        Drip.ended.set()
+        await asyncio.gather(*drips, return_exceptions=True)
+        return product
+
+    try:
+        np.testing.assert_array_equal(ask(triton.address, question).embedding, axis(7))
+    finally:
+        Drip.ended.set()
+        host.shutdown()
+        thread.join()
+        host.server_close()

@@ -2,7 +2,6 @@ import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from completelook.errors import ImageError
 from completelook.images import decode as _images
-from completelook.images.decode import load_image, open_image
+from completelook.images import load_image, open_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
@@ -362,6 +361,36 @@ def test_threads_decode_alike_and_leave_the_warning_filters_alone():
     assert list(warnings.filters) == filters
 
 
+def test_what_another_thread_warns_of_during_decoding_is_seen(monkeypatch):
+    seen, filters, open_ = [], warnings.filters, Image.open
+
+    def warn():
+        try:
+            warnings.warn("of the application", UserWarning, stacklevel=1)
+        except UserWarning as warning:  # as the tests' own filters have it
+            seen.append(str(warning))
+
+    def open_meanwhile(file):
+        assert warnings.filters is filters
+        thread = threading.Thread(target=warn)
+        thread.start()
+        thread.join()
+        return open_(file)
+
+    monkeypatch.setattr(Image, "open", open_meanwhile)
+    load_image(encoded(halves()))
+    assert seen == ["of the application"]
+
+
+def test_a_bomb_is_refused_whatever_becomes_of_warnings(monkeypatch):
+    content = encoded(halves())  # 800 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ImageError, match="500 allowed"):
+            load_image(content)
+
+
 @settings(max_examples=40, deadline=None)
 @given(content=st.binary(max_size=80), head=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]))
 def test_no_bytes_raise_anything_but_an_image_error(content, head):
@@ -372,71 +401,6 @@ def test_no_bytes_raise_anything_but_an_image_error(content, head):
         except ImageError:
             continue
         assert tensor.shape == (224, 224, 3)
-
-
-class Shop(BaseHTTPRequestHandler):
-    """A shop's picture host: one picture, one page, one broken promise, and 404."""
-
-    def do_GET(self):
-        content = {
-            "/r%C3%B6d%20a.png?w=1": encoded(halves()),
-            "/page": b"<html></html>",
-            "/cut": encoded(halves(size=(300, 300)))[:100],
-        }.get(self.path)
-        self.send_response(200 if content else 404)
-        self.send_header("Content-Length", str(len(content or b"") + (self.path == "/cut")))
-        self.end_headers()
-        self.wfile.write(content or b"")
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def shop():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-@pytest.mark.parametrize("path", ["/r%C3%B6d%20a.png?w=1", "/röd a.png?w=1"], ids=ascii)
-def test_a_url_is_downloaded_escaped_or_not(shop, path):
-    assert np.array_equal(open_image(shop + path), halves())
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [("/nothing", "404"), ("/page", "not a picture"), ("/cut", "cannot be decoded")],
-)
-def test_a_url_without_a_picture_is_named_with_its_reason(shop, path, reason):
-    with pytest.raises(ImageError, match=reason) as caught:
-        load_image(shop + path)
-    assert shop + path in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://", "http://[::1", "HTTP://127.0.0.1:1/a.png", "http://127.0.0.1:port/a.png"],
-)
-def test_a_url_that_cannot_be_reached_is_an_image_error(url):
-    with pytest.raises(ImageError, match="cannot be downloaded"):
-        load_image(url)
-
-
-def test_a_silent_host_is_given_up(monkeypatch):
-    monkeypatch.setattr(_images, "URL_TIMEOUT_S", 0.05)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as silent:  # accepts, never answers
-        url = f"http://127.0.0.1:{silent.server_port}/a.png"
-        with pytest.raises(ImageError, match="timed out"):
-            load_image(url)
 
 
 def real_photos():

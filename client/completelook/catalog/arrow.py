@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from completelook.catalog.categories import CategoryTable
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, CategoryError, ModelMismatch
-from completelook.images.decode import is_url
+from completelook.images import is_url
 
 FORMAT = "1"
 FORMAT_KEY = b"completelook.format"

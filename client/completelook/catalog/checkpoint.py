@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from completelook.catalog.arrow import EMBEDDING_TYPE, MODEL_ID_KEY, format_model_id, writing
 from completelook.contract import EMBEDDING_SIZE
-from completelook.images.decode import is_url
+from completelook.images import is_url
 
 FLUSH_ROWS = 256
 FLUSH_INTERVAL_S = 5.0

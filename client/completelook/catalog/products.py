@@ -13,7 +13,7 @@ from pyarrow import csv, json, parquet
 
 from completelook.catalog.categories import SEPARATOR
 from completelook.errors import TableError
-from completelook.images.decode import is_url
+from completelook.images import is_url
 
 REQUIRED = ("id", "image", "category")
 _TEXT = pa.schema([(name, pa.string()) for name in REQUIRED])

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from importlib.metadata import version
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def main() -> None:
     """
     # gRPC's core logs a server that goes away to stderr, beside the error that says so.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Pillow warns of odd metadata in pictures that are as good as any.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except (CompleteLookError, OSError) as exc:

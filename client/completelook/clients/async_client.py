@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,30 @@ from completelook.clients.client import SCENES_IN_FLIGHT
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_tasks_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE, Model
-from completelook.images import ImageSource, load_image
+from completelook.images import (
+    CONNECTIONS_PER_HOST,
+    ImageSource,
+    download,
+    host_of,
+    is_url,
+    load_image,
+)
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
 from completelook.triton import AsyncConnection, ProductEmbedding, SceneEmbedding
 
 # As many as a server works on and lets wait; the others wait here, undecoded.
 _IN_FLIGHT = 64
+# Downloads have threads of their own: a host that drips holds up no picture that is at hand, and as
+# it has no more of them than it may have connections, none of another host either.
+_DOWNLOADS = 8 * CONNECTIONS_PER_HOST
 
 
 class AsyncCompleteLook:
     """CompleteLook for an event loop: share one in a loop.
 
-    Pictures are fetched and decoded in threads. A cancelled task cancels its request. The methods
-    and the errors are those of CompleteLook.
+    Pictures are fetched and decoded in threads, those of a slow host in others than the rest. A
+    cancelled task cancels its request. The methods and the errors are those of CompleteLook.
     """
 
     def __init__(self, server: str = "localhost:8001", *, timeout_s: float = 30.0) -> None:
@@ -37,6 +48,8 @@ class AsyncCompleteLook:
         self.server = server
         self._connection = AsyncConnection(server, timeout_s=timeout_s)
         self._places = asyncio.Semaphore(_IN_FLIGHT)
+        self._downloads = ThreadPoolExecutor(_DOWNLOADS, "completelook-download")
+        self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._served = ServedModel()
         self._reader: asyncio.Task[None] | None = None
 
@@ -53,6 +66,7 @@ class AsyncCompleteLook:
 
     async def close(self) -> None:
         """Close the connection; requests under way are cancelled."""
+        self._downloads.shutdown(wait=False, cancel_futures=True)
         await self._connection.close()
 
     async def categories(self) -> tuple[str, ...]:
@@ -147,9 +161,16 @@ class AsyncCompleteLook:
                 yield RankedScene(source, scene, matches)
 
     async def _infer(self, model: Model, source: ImageSource) -> dict[str, NDArray[Any]]:
+        if isinstance(source, str) and is_url(source):
+            source = await self._fetch(source)
         async with self._places:
             image = await asyncio.to_thread(load_image, source)
             return await self._connection.infer(model, image)
+
+    async def _fetch(self, url: str) -> bytes:
+        host = self._hosts.setdefault(host_of(url), asyncio.Semaphore(CONNECTIONS_PER_HOST))
+        async with host:
+            return await asyncio.get_running_loop().run_in_executor(self._downloads, download, url)
 
     async def _configuration(self) -> Configuration:
         reading, is_ours = self._served.claim()

@@ -1,5 +1,15 @@
 """Pictures: from anywhere to the one tensor."""
 
-from completelook.images.decode import ImageSource, is_url, load_image, open_image
+from completelook.images.decode import ImageSource, load_image, open_image
+from completelook.images.fetch import CONNECTIONS_PER_HOST, USER_AGENT, download, host_of, is_url
 
-__all__ = ["ImageSource", "is_url", "load_image", "open_image"]
+__all__ = [
+    "CONNECTIONS_PER_HOST",
+    "USER_AGENT",
+    "ImageSource",
+    "download",
+    "host_of",
+    "is_url",
+    "load_image",
+    "open_image",
+]

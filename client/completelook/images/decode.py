@@ -2,16 +2,11 @@
 
 import os
 import threading
-import urllib.parse
-import urllib.request
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
-from urllib.error import HTTPError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +14,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from completelook.contract import IMAGE_SIZE
 from completelook.errors import ImageError
+from completelook.images.fetch import MAX_BYTES, download, is_url
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
-
-URL_TIMEOUT_S = 10.0
-MAX_BYTES = 256 * 2**20
 
 # Pillow scales with a support as wide as the shrinking asks for, so this is antialiased. It is the
 # filter that torchvision's ImageNet weights were made with.
@@ -52,14 +45,11 @@ _ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"
 # Decoding more pictures at once than there are cores gains nothing and costs their memory.
 _DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)
 
-# Pillow reports oddities as warnings, and catching those is not safe among threads.
-_CATCHING_WARNINGS = threading.Lock()
-
 
 def load_image(source: ImageSource) -> NDArray[np.uint8]:
     """The picture as the models take it, [224, 224, 3] RGB: the whole of it, squashed, antialiased.
 
-    Takes a path, an http(s) URL, an encoded picture's bytes, a PIL image or a uint8 array
+    Takes a path, a URL (see `download`), an encoded picture's bytes, a PIL image or a uint8 array
     [height, width], [height, width, 3] or [height, width, 4].
 
     An encoded JPEG with both sides at least 6 times the tensor's is decoded at 1/2, 1/4 or 1/8,
@@ -69,7 +59,7 @@ def load_image(source: ImageSource) -> NDArray[np.uint8]:
 
     Raises ImageError.
     """
-    picture = _fetch(source)
+    picture = _opened(source)
     with _DECODERS, _broken_named(source):
         if isinstance(picture, Image.Image):  # The caller's own: a draft would shrink it for good.
             return np.array(_whole(picture).resize(_TENSOR_SIZE, _RESAMPLING))
@@ -81,24 +71,19 @@ def open_image(source: ImageSource) -> Image.Image:
 
     Takes what load_image takes. Raises ImageError.
     """
-    picture = _fetch(source)
+    picture = _opened(source)
     with _broken_named(source):
         return _whole(_identify(picture) if isinstance(picture, bytes) else picture)
 
 
-def is_url(source: str) -> bool:
-    """Whether a picture's name is an http(s) URL and not a path."""
-    return source.casefold().startswith(("http://", "https://"))
-
-
-def _fetch(source: ImageSource) -> bytes | Image.Image:
+def _opened(source: ImageSource) -> bytes | Image.Image:
     match source:
         case np.ndarray():
             return _from_array(source)
         case Image.Image() | bytes():
             return source
         case str() if is_url(source):
-            return _download(source)
+            return download(source)
         case str() | Path():
             return _read(Path(source))
     raise ImageError(
@@ -118,21 +103,6 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _download(url: str) -> bytes:
-    # Catalogs hold URLs with spaces and accents, which browsers escape and urllib refuses.
-    escaped = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
-    try:
-        request = urllib.request.Request(escaped, headers={"User-Agent": "completelook"})
-        with urllib.request.urlopen(request, timeout=URL_TIMEOUT_S) as response:
-            content: bytes = response.read(MAX_BYTES + 1)
-    except HTTPError as error:
-        with error:  # It holds the connection.
-            raise ImageError(f"image {url}: the server answers {error}") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise ImageError(f"image {url}: cannot be downloaded: {error}") from error
-    return _bounded(url, content)
-
-
 def _read(path: Path) -> bytes:
     if not path.is_file():
         reason = "is a folder, expected a file" if path.is_dir() else "no such file"
@@ -142,12 +112,8 @@ def _read(path: Path) -> bytes:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(f"image {path}: cannot be read: {error.strerror}") from error
-    return _bounded(path, content)
-
-
-def _bounded(name: str | Path, content: bytes) -> bytes:
     if len(content) > MAX_BYTES:
-        raise ImageError(f"image {name}: is larger than {MAX_BYTES >> 20} MiB, no picture is")
+        raise ImageError(f"image {path}: is larger than {MAX_BYTES >> 20} MiB, no picture is")
     return content
 
 
@@ -169,8 +135,11 @@ def _broken_named(source: ImageSource) -> Iterator[None]:
 def _identify(content: bytes) -> Image.Image:
     if not content:
         raise ValueError("it is empty, 0 bytes")
-    with _warnings_caught():
-        return Image.open(BytesIO(content))
+    image = Image.open(BytesIO(content))
+    # Pillow only warns of up to twice its limit, and what a warning does is not ours to change.
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+    return image
 
 
 def _whole(image: Image.Image) -> Image.Image:
@@ -194,11 +163,10 @@ def _squashed(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    with _warnings_caught():
-        try:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        except (OSError, SyntaxError, ValueError):
-            return image  # The pixels of a picture with unreadable EXIF are still good.
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, Warning):  # a warning where the user has them raised
+        return image  # The pixels of a picture with unreadable EXIF are still good.
     method = _UPRIGHT.get(orientation)
     if method is None:
         return image
@@ -229,14 +197,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     levels = np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8)
     levels[values == image.info.get("transparency")] = 255
     return Image.fromarray(levels).convert("RGB")
-
-
-@contextmanager
-def _warnings_caught() -> Iterator[None]:
-    with _CATCHING_WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
 
 
 def _name(source: ImageSource) -> str:

@@ -1,0 +1,220 @@
+"""Pictures by their URL: from http and https alone, whole within one deadline, and politely."""
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from importlib.metadata import version
+from types import TracebackType
+from typing import Self
+from urllib.error import HTTPError
+from weakref import WeakValueDictionary
+
+from completelook.errors import ImageError
+
+TIMEOUT_S = 10.0
+MAX_BYTES = 256 * 2**20
+CONNECTIONS_PER_HOST = 8
+USER_AGENT = f"completelook/{version('completelook')} (Complete the Look; reads catalog pictures)"
+
+# The host has enough for now, which passes; any other refusal is about the picture.
+_BUSY = (429, 503)
+_FIRST_BACK_OFF_S = 0.5
+
+_HOST_SLOTS: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
+_TAKING_SLOTS = threading.Lock()
+
+
+def is_url(source: str) -> bool:
+    """Whether a picture's name is a URL and not a path: http(s)://..., or //host.name/... ."""
+    scheme, slashes, rest = source.partition("//")
+    host = rest.partition("/")[0]
+    return bool(slashes) and (
+        scheme.casefold() in ("http:", "https:") or (not scheme and "." in host)
+    )
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, empty where it names none."""
+    try:
+        return urllib.parse.urlsplit(url).netloc.casefold()
+    except ValueError:
+        return ""
+
+
+def download(url: str) -> bytes:
+    """What lies at a URL; one without a scheme, //host.name/..., is https.
+
+    It is whole within TIMEOUT_S, redirects and retries of a host that is busy (429, 503)
+    included, or ImageError; the time starts when one of the CONNECTIONS_PER_HOST is free.
+    """
+    address = f"https:{url}" if url.startswith("//") else url
+    # Catalogs hold URLs with spaces and accents, which browsers escape and urllib refuses.
+    escaped = urllib.parse.quote(address, safe="%/:=&?~#+!$,;'@()*[]")
+    with _slot(host_of(address)), _Deadline(TIMEOUT_S) as deadline:
+        try:
+            return _read(url, escaped, deadline)
+        except HTTPError as error:
+            with error:  # It holds the connection.
+                raise ImageError(f"image {url}: the server answers {error}") from error
+        except (OSError, HTTPException, ValueError) as error:
+            reason = f"not whole within {TIMEOUT_S:g} s, timed out" if deadline.is_over else error
+            raise ImageError(f"image {url}: cannot be downloaded: {reason}") from error
+
+
+def _read(url: str, escaped: str, deadline: "_Deadline") -> bytes:
+    request = urllib.request.Request(escaped, headers={"User-Agent": USER_AGENT})
+    opener = _opener(deadline)
+    back_off_s = _FIRST_BACK_OFF_S
+    while True:
+        try:
+            with opener.open(request, timeout=deadline.left_s) as response:
+                content: bytes = response.read(MAX_BYTES + 1)
+        except HTTPError as error:
+            hold_s = max(back_off_s, _retry_after_s(error))
+            if error.code not in _BUSY or hold_s >= deadline.left_s:
+                raise
+            error.close()
+            time.sleep(hold_s)
+            back_off_s *= 2
+            continue
+        if deadline.is_over:  # Its connection may have been ended, which looks like the end.
+            raise TimeoutError
+        if len(content) > MAX_BYTES:
+            raise ImageError(f"image {url}: is larger than {MAX_BYTES >> 20} MiB, no picture is")
+        return content
+
+
+def _retry_after_s(error: HTTPError) -> float:
+    """How long a busy host asks to be left alone, 0 where it does not say."""
+    text = (error.headers.get("Retry-After") or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return parsedate_to_datetime(text).timestamp() - time.time()
+    except ValueError:
+        return 0.0
+
+
+@contextmanager
+def _slot(host: str) -> Iterator[None]:
+    with _TAKING_SLOTS:
+        slots = _HOST_SLOTS.setdefault(host, threading.BoundedSemaphore(CONNECTIONS_PER_HOST))
+    with slots:
+        yield
+
+
+class _Deadline:
+    """Shuts connections down once their time is over: a drip never lets a read time out."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end_s = time.monotonic() + seconds
+        self._timer = threading.Timer(seconds, self._shut_down)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._connections: list[socket.socket] = []
+
+    @property
+    def left_s(self) -> float:
+        return max(self._end_s - time.monotonic(), 0.001)  # a timeout of 0 would be none
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end_s
+
+    def watch(self, connection: socket.socket) -> None:
+        with self._lock:
+            # A second handle on the connection: TLS takes the first one over.
+            self._connections.append(connection.dup())
+        if self.is_over:
+            self._shut_down()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+
+    def _shut_down(self) -> None:
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):  # It may have ended by itself.
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(HTTPConnection):
+    """A connection that a deadline watches from before its TLS handshake on."""
+
+    deadline: _Deadline
+
+    def connect(self) -> None:
+        # All addresses of a host are tried in turn, each for this long.
+        addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        self.timeout = self.deadline.left_s / len(addresses)
+        super().connect()
+        self.sock.settimeout(self.deadline.left_s)
+        self.deadline.watch(self.sock)
+
+
+class _SecureConnection(HTTPSConnection, _Connection):
+    """The same for https, whose handshake comes after `_Connection.connect`."""
+
+
+class _Handler(urllib.request.AbstractHTTPHandler):
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(self._watched(_Connection), request)
+
+    def https_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(self._watched(_SecureConnection), request, context=_tls())
+
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+    def _watched(self, kind: type[_Connection]) -> Callable[..., _Connection]:
+        def make(host: str, **options: object) -> _Connection:
+            connection = kind(host, **options)  # type: ignore[arg-type]
+            connection.deadline = self._deadline
+            return connection
+
+        return make
+
+
+def _opener(deadline: _Deadline) -> urllib.request.OpenerDirector:
+    """Without urllib's handlers of files, ftp and data, to which a host could redirect."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Handler(deadline),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -1,0 +1,252 @@
+"""Pictures by their URL, from a shop's host on this machine."""
+
+import threading
+import time
+from collections import Counter
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from completelook.errors import ImageError
+from completelook.images import USER_AGENT, fetch, is_url, load_image, open_image
+from PIL import Image
+
+
+def encoded(image):
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def halves(size=(40, 20)):
+    image = Image.new("RGB", size, "red")
+    image.paste("blue", (size[0] // 2, 0, *size))
+    return image
+
+
+class Shop(BaseHTTPRequestHandler):
+    """A shop's picture host: a picture, a page, a broken promise, drips, business and 404."""
+
+    agents: ClassVar[set[str]] = set()
+    asked: ClassVar[Counter[str]] = Counter()
+    # How the next askings of a path are refused: status and Retry-After.
+    busy: ClassVar[dict[str, list[tuple[int, str | None]]]] = {}
+    opened = threading.Event()  # ends the drips
+    together, most_together, counting = 0, 0, threading.Lock()
+
+    def do_GET(self):
+        self.agents.add(self.headers["User-Agent"])
+        self.asked[self.path] += 1
+        if self.path in ("/drip", "/dripping-headers"):
+            self.drip()
+        elif self.path.startswith("/crowd"):
+            self.crowd()
+        elif self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to?"))
+            self.end_headers()
+        elif refusals := self.busy.get(self.path):
+            code, hold = refusals.pop(0)
+            self.send_response(code)
+            if hold is not None:
+                self.send_header("Retry-After", hold)
+            self.end_headers()
+        else:
+            self.answer()
+
+    def answer(self):
+        content = {
+            "/r%C3%B6d%20a.png?w=1": encoded(halves()),
+            "/busy": encoded(halves()),
+            "/page": b"<html></html>",
+            "/cut": encoded(halves(size=(300, 300)))[:100],
+        }.get(self.path)
+        self.send_response(200 if content else 404)
+        self.send_header("Content-Length", str(len(content or b"") + (self.path == "/cut")))
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def drip(self):
+        """A byte now and then, each well within any time that a single read may take."""
+        if self.path == "/drip":
+            self.send_response(200)
+            self.end_headers()
+        try:
+            while not self.opened.wait(0.02):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+        except OSError:
+            pass  # The other end has had enough.
+
+    def crowd(self):
+        with self.counting:
+            Shop.together += 1
+            Shop.most_together = max(Shop.together, Shop.most_together)
+        time.sleep(0.05)
+        with self.counting:
+            Shop.together -= 1
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def shop(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for name, value in {"agents": set(), "asked": Counter(), "busy": {}}.items():
+        monkeypatch.setattr(Shop, name, value)
+    monkeypatch.setattr(Shop, "opened", threading.Event())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        Shop.opened.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def seconds_to_fetch(monkeypatch):
+    return lambda seconds: monkeypatch.setattr(fetch, "TIMEOUT_S", seconds)
+
+
+@pytest.mark.parametrize("path", ["/r%C3%B6d%20a.png?w=1", "/röd a.png?w=1"], ids=ascii)
+def test_a_url_is_downloaded_escaped_or_not(shop, path):
+    assert np.array_equal(open_image(shop + path), halves())
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/nothing", "404"), ("/page", "not a picture"), ("/cut", "cannot be decoded")],
+)
+def test_a_url_without_a_picture_is_named_with_its_reason(shop, path, reason):
+    with pytest.raises(ImageError, match=reason) as caught:
+        load_image(shop + path)
+    assert shop + path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http://[::1", "HTTP://127.0.0.1:1/a.png", "http://127.0.0.1:port/a.png"],
+)
+def test_a_url_that_cannot_be_reached_is_an_image_error(url, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(ImageError, match="cannot be downloaded"):
+        load_image(url)
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_silent_host_is_given_up(seconds_to_fetch):
+    seconds_to_fetch(0.05)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as silent:  # accepts, never answers
+        url = f"http://127.0.0.1:{silent.server_port}/a.png"
+        with pytest.raises(ImageError, match="timed out"):
+            load_image(url)
+
+
+@pytest.mark.parametrize("path", ["/drip", "/dripping-headers"])
+def test_a_picture_that_drips_ends_with_its_deadline(shop, seconds_to_fetch, path):
+    seconds_to_fetch(0.5)
+    # Red as well where the drip ends by itself: that is another error.
+    ending = threading.Timer(10, Shop.opened.set)
+    ending.start()
+    with pytest.raises(ImageError, match=r"not whole within 0\.5 s"):
+        load_image(shop + path)
+    ending.cancel()
+    assert not Shop.opened.is_set()
+
+
+def test_the_host_learns_who_asks(shop):
+    open_image(shop + "/busy")
+    assert Shop.agents == {USER_AGENT}
+    assert USER_AGENT.startswith("completelook/")
+
+
+def test_a_redirect_is_followed_to_http_alone(shop):
+    assert open_image(f"{shop}/to?{shop}/busy").size == (40, 20)
+    for elsewhere in ("file:///etc/hostname", "ftp://127.0.0.1/a.png", "data:,x"):
+        with pytest.raises(ImageError, match=r"redirect|302|unknown url type"):
+            load_image(f"{shop}/to?{elsewhere}")
+
+
+@pytest.mark.parametrize("hold", [None, "0", "soon", formatdate(0)], ids=str)
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_busy_host_is_asked_again(shop, code, hold, monkeypatch):
+    monkeypatch.setattr(fetch, "_FIRST_BACK_OFF_S", 0.01)
+    Shop.busy["/busy"] = [(code, hold)] * 2
+    assert open_image(shop + "/busy").size == (40, 20)
+    assert Shop.asked["/busy"] == 3
+
+
+def test_a_busy_host_is_left_alone_as_long_as_it_asks(shop, monkeypatch):
+    held = []
+    monkeypatch.setattr(fetch.time, "sleep", held.append)
+    Shop.busy["/busy"] = [(429, "3"), (503, None), (503, None)]
+    open_image(shop + "/busy")
+    assert held == [3, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("hold", ["3600", formatdate(time.time() + 3600, usegmt=True)], ids=str)
+def test_a_host_that_is_busy_for_longer_than_the_deadline_is_given_up_at_once(shop, hold):
+    Shop.busy["/busy"] = [(503, hold)] * 9
+    with pytest.raises(ImageError, match="503"):
+        load_image(shop + "/busy")
+    assert Shop.asked["/busy"] == 1
+
+
+def test_a_refusal_for_good_is_not_asked_again(shop):
+    Shop.busy["/busy"] = [(500, "0")]
+    with pytest.raises(ImageError, match="500"):
+        load_image(shop + "/busy")
+    assert Shop.asked["/busy"] == 1
+
+
+def test_a_host_has_a_bounded_number_of_connections(shop, monkeypatch):
+    monkeypatch.setattr(Shop, "most_together", 0)
+
+    def ask(number):
+        with pytest.raises(ImageError, match="404"):
+            load_image(f"{shop}/crowd/{number}")
+
+    threads = [threading.Thread(target=ask, args=[number]) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 < Shop.most_together <= fetch.CONNECTIONS_PER_HOST
+
+
+def test_an_oversized_answer_is_refused(shop, monkeypatch):
+    monkeypatch.setattr(fetch, "MAX_BYTES", 20)
+    with pytest.raises(ImageError, match="larger than"):
+        load_image(shop + "/busy")
+
+
+@pytest.mark.parametrize(
+    ("source", "url"),
+    [
+        ("http://a/b.jpg", True),
+        ("HTTPS://a/b.jpg", True),
+        ("//cdn.shop.example/b.jpg", True),
+        ("//srv/pictures/b.jpg", False),
+        ("/tmp/http://a.jpg", False),
+        ("ftp://a/b.jpg", False),
+        ("b.jpg", False),
+        ("//", False),
+    ],
+)
+def test_a_url_is_told_from_a_path(source, url):
+    assert is_url(source) == url
+
+
+def test_an_address_without_a_scheme_is_https(monkeypatch):
+    asked = []
+    monkeypatch.setattr(fetch, "_read", lambda _, address, __: asked.append(address) or b"")
+    with pytest.raises(ImageError):
+        load_image("//cdn.shop.example/a b.jpg")
+    assert asked == ["https://cdn.shop.example/a%20b.jpg"]
