@@ -44,7 +44,7 @@ def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
     exported = run("export", "--model", model, "--model-repository", repository)
     assert exported.returncode == 0, exported.stderr
     assert "random:0" in exported.stderr
-    assert "largest difference from eager" in exported.stdout
+    assert "largest difference from the trained model" in exported.stdout
     assert (repository / "backbone/1/model.pt").exists()
     assert 'key: "calibration"' in (repository / "embed_scene/config.pbtxt").read_text()
 

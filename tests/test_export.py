@@ -11,8 +11,7 @@ from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
 from completelook.golden import GoldenRecord
 from completelook_build.backbones.resnet import BackboneSource, load_resnet
 from completelook_build.errors import ExportError
-from completelook_build.export import BATCHING, export_model, repository_configs
-from completelook_build.export import export as export_module
+from completelook_build.export import BATCHING, export_model, parity, repository_configs
 from completelook_build.showroom import CATEGORIES
 from completelook_build.training import TrainedModel
 from google.protobuf import text_format
@@ -80,7 +79,7 @@ def test_a_swapped_backbone_changes_the_model_id(untrained, exported, tmp_path):
 def test_a_failed_parity_check_replaces_nothing(untrained, exported, tmp_path, monkeypatch):
     shutil.copytree(exported, tmp_path / "repository")
     before = (tmp_path / "repository/backbone/1/model.pt").stat().st_mtime_ns
-    monkeypatch.setattr(export_module, "PARITY_TOLERANCE", -1.0)
+    monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="nothing was exported"):
         export_model(untrained, tmp_path / "repository")
     assert (tmp_path / "repository/backbone/1/model.pt").stat().st_mtime_ns == before

@@ -49,8 +49,7 @@ def export(
         calibration=read_calibration(model, trained.heads_id),
         response_cache=response_cache,
     )
-    parity = ", ".join(f"{d:.1e} at batch {b}" for b, d in report.parity.items())
     print(f"exported model {report.model_id:016x} ({report.precision}) to {model_repository}")
-    print(f"largest difference from eager PyTorch: {parity}")
+    print(report.parity.as_text())
     if precision != REFERENCE:
         print(cost)

@@ -1,6 +1,7 @@
 """Export: a trained model into Triton's repository, checked against the model that was trained."""
 
-from completelook_build.export.export import VERSION, ExportReport, export_model, run_chain
+from completelook_build.export.export import VERSION, ExportReport, export_model
+from completelook_build.export.parity import Parity, check_parity, run_chain
 from completelook_build.export.precision_cost import (
     NOT_MEASURED,
     REFERENCE,
@@ -15,7 +16,9 @@ __all__ = [
     "REFERENCE",
     "VERSION",
     "ExportReport",
+    "Parity",
     "PrecisionCost",
+    "check_parity",
     "export_model",
     "measure_cost",
     "repository_configs",

@@ -1,4 +1,4 @@
-"""Export: a trained model into Triton's repository, as TorchScript checked against eager."""
+"""Export: a trained model into Triton's repository, as TorchScript that answers as it does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,34 +8,32 @@ import torch
 from completelook.contract import (
     BACKBONE,
     ENSEMBLES,
-    IMAGE_SIZE,
     PRODUCT_HEAD,
     SCENE_HEAD,
 )
 from completelook.golden import GoldenRecord, golden_image
 from completelook.ranking.calibration import Calibration
-from torch import Tensor, nn
+from torch import nn
 
 from completelook_build.errors import ExportError
+from completelook_build.export.parity import TOLERANCE, Parity, check_parity, run_chain
 from completelook_build.export.triton_config import repository_configs
 from completelook_build.heads import ProductHead, SceneHead
 from completelook_build.training import TrainedModel
 
-PARITY_BATCH_SIZES = (1, 2, 7)
-PARITY_TOLERANCE = 1e-4
 # How far an embedding of the golden image may lie from the export's once other kernels, another
 # batch or another device have rounded it in between.
-GOLDEN_TOLERANCES = {"fp32": PARITY_TOLERANCE, "bf16": 1e-2, "fp16": 1e-2}
+GOLDEN_TOLERANCES = {"fp32": TOLERANCE, "bf16": 1e-2, "fp16": 1e-2}
 VERSION = "1"
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported and how far its answers are from eager PyTorch's."""
+    """What was exported and how far its answers are from the trained model's."""
 
     model_id: int
     precision: str
-    parity: Mapping[int, float]  # batch size -> largest absolute difference of an embedding
+    parity: Parity
 
 
 def export_model(
@@ -50,8 +48,8 @@ def export_model(
 
     Nothing of an earlier export is replaced before the new one has passed its parity check.
     `response_cache` has Triton remember answers (see `repository_configs`).
-    Raises ExportError where the heads are an ablation, scripted and eager answers differ or the
-    repository cannot be written.
+    Raises ExportError where the heads are an ablation, the files answer otherwise than the trained
+    model or not with finite numbers, or the repository cannot be written.
     """
     if model.config.form != "full":
         raise ExportError(
@@ -66,7 +64,8 @@ def export_model(
     }
     try:
         written = {name: _write_script(repository, name, modules[name]) for name in modules}
-        parity = check_parity(modules, written)
+        served = {name: torch.jit.load(str(path)) for name, path in written.items()}
+        parity = check_parity(served, backbone, model.heads, model.heads_id)
         _write_configs(
             repository,
             repository_configs(
@@ -76,7 +75,7 @@ def export_model(
                 response_cache=response_cache,
             ),
         )
-        _write_golden(repository, modules, backbone.id ^ model.heads_id, precision)
+        _write_golden(repository, served, backbone.id ^ model.heads_id, precision)
         for partial in written.values():
             partial.replace(partial.with_suffix(""))
     except OSError as error:
@@ -90,42 +89,6 @@ def _write_script(repository: Path, name: str, module: nn.Module) -> Path:
     path = folder / "model.pt.partial"
     torch.jit.script(module).save(str(path))
     return path
-
-
-def check_parity(modules: Mapping[str, nn.Module], written: Mapping[str, Path]) -> dict[int, float]:
-    """The largest difference of any embedding between eager and the files, by batch size.
-
-    Raises ExportError where it exceeds `PARITY_TOLERANCE`.
-    """
-    scripts = {name: torch.jit.load(str(path)) for name, path in written.items()}
-    random = torch.Generator().manual_seed(0)
-    differences = {}
-    for batch_size in PARITY_BATCH_SIZES:
-        shape = (batch_size, IMAGE_SIZE, IMAGE_SIZE, 3)
-        images = torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
-        eager, scripted = run_chain(modules, images), run_chain(scripts, images)
-        if not all(torch.equal(eager[key], scripted[key]) for key in eager if key.endswith("_ID")):
-            raise ExportError(
-                "the scripted models answer with another MODEL_ID than the eager ones"
-            )
-        difference = max(float((eager[key] - scripted[key]).abs().max()) for key in eager)
-        if not difference <= PARITY_TOLERANCE:
-            raise ExportError(
-                f"scripted and eager embeddings differ by {difference:.1e} at batch {batch_size}, "
-                f"more than {PARITY_TOLERANCE:.0e}; nothing was exported"
-            )
-        differences[batch_size] = difference
-    return differences
-
-
-@torch.inference_mode()
-def run_chain(modules: Mapping[str, nn.Module], images: Tensor) -> dict[str, Tensor]:
-    """What the ensembles answer for UINT8 [B, 224, 224, 3], by the names of their outputs."""
-    feature_map, pooled, backbone_id = modules[BACKBONE.name](images)
-    scene = modules[SCENE_HEAD.name](feature_map, pooled, backbone_id)
-    product, _ = modules[PRODUCT_HEAD.name](pooled, backbone_id)
-    names = (t.name.rpartition("__")[0] for t in SCENE_HEAD.outputs)
-    return {**dict(zip(names, scene, strict=True)), "PRODUCT_EMBEDDING": product}
 
 
 def _write_configs(repository: Path, configs: Mapping[str, str]) -> None:
