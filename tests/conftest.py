@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from completelook import Catalog, CompleteLook
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 from completelook.server import EmbeddedServer
 from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
 from completelook_build.data import SPLITS

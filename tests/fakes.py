@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pyarrow as pa
-from completelook.catalog.arrow import write_catalog
+from completelook.catalog import write_catalog
 from completelook.contract import (
     CALIBRATION_PARAMETER,
     CATEGORIES_PARAMETER,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from completelook import CompleteLook
 from completelook.contract import ENSEMBLES
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 from completelook_build.data import SPLITS, Dataset
 from completelook_build.errors import ModelError
 from completelook_build.evaluation import calibration as calibration_module

@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -5,12 +6,14 @@ import numpy as np
 import polars
 import pyarrow as pa
 import pytest
-from completelook.catalog.arrow import Catalog, write_catalog
-from completelook.errors import CatalogError, CategoryError, ModelMismatch
+from completelook import files
+from completelook.catalog import Catalog, Product, write_catalog
+from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
 from completelook.images.decode import load_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from stores import DictCatalog
 
 MODEL_ID = 2**62 + 5
 MODEL = ("Home|Rugs", "Home|Lämps")
@@ -40,6 +43,20 @@ def written(path, table=None, model_id=MODEL_ID):
     return Catalog.open(path)
 
 
+def stored(path):
+    """The file's table, as any program sees it."""
+    return pa.ipc.open_file(path).read_all()
+
+
+def values(catalog, *ids):
+    """The first number of each product's embedding."""
+    return catalog.get(ids).embeddings[:, 0].tolist()
+
+
+def axis(index):
+    return np.eye(128, dtype=np.float32)[index]
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "shop.arrow"
@@ -47,37 +64,44 @@ def path(tmp_path):
 
 def test_rows_are_sorted_by_category_then_id_with_their_vectors(path):
     catalog = written(path)
+    table = stored(path)
     assert len(catalog) == 4
-    assert catalog.table.column_names == ["id", "category", "image", "price", "embedding"]
-    assert catalog.ids.to_pylist() == ["c", "a", "b", "d"]
-    assert catalog.column("price").to_pylist() == [3.0, None, 2.0, 4.0]
-    assert catalog.embeddings[:, 0].tolist() == [1, 2, 0, 3]
-    assert catalog.embeddings.shape == (4, 128)
-    assert catalog.embeddings.dtype == np.float32
+    assert table.column_names == ["id", "category", "image", "price", "embedding"]
+    assert table["id"].to_pylist() == ["c", "a", "b", "d"]
+    assert table["price"].to_pylist() == [3.0, None, 2.0, 4.0]
+    assert [vector[127] for vector in table["embedding"].to_pylist()] == [1, 2, 0, 3]
 
 
 def test_a_catalog_knows_its_model(path):
     catalog = written(path)
     assert catalog.model_id == MODEL_ID
     assert catalog.categories.names == MODEL
-    assert catalog.path == path
+    assert catalog.info.location == str(path)
+    assert catalog.info.columns == ("price",)
 
 
-def test_a_slice_is_the_run_of_its_category(path):
-    rugs = written(path).slice("Home|Rugs")
-    assert (rugs.category, rugs.first_row, len(rugs)) == ("Home|Rugs", 1, 2)
-    assert rugs.ids.to_pylist() == ["a", "b"]
-    assert rugs.images.to_pylist() == ["/pictures/a.jpg", "/pictures/b.jpg"]
-    assert rugs.embeddings[:, 127].tolist() == [2, 0]
+def test_products_come_back_by_id_in_the_order_asked_for(path):
+    hits = written(path).get(["b", "c", "a"])
+    assert hits.embeddings[:, 127].tolist() == [0, 1, 2]
+    assert list(hits.products) == [
+        Product("b", "Home|Rugs", "/pictures/b.jpg", {"price": 2.0}),
+        Product("c", "Chairs", "/pictures/c.jpg", {"price": 3.0}),
+        Product("a", "Home|Rugs", "/pictures/a.jpg", {"price": None}),
+    ]
+    assert list(hits.products[1:]) == list(hits.products)[1:]
 
 
-def test_embeddings_are_views_of_the_mapped_file(path):
-    catalog = written(path)
-    assert not catalog.embeddings.flags.owndata
-    assert not catalog.embeddings.flags.writeable
-    assert np.shares_memory(catalog.slice("Zoo").embeddings, catalog.embeddings)
+def test_an_id_that_is_not_there_is_an_error_that_names_it(path):
+    with pytest.raises(CatalogError, match="holds no product 'x'"):
+        written(path).get(["a", "x"])
+
+
+def test_embeddings_are_a_view_of_the_mapped_file(path):
+    content = written(path)._content
+    assert not content.embeddings.flags.owndata
+    assert not content.embeddings.flags.writeable
     # Opening reads no column: pyarrow has nothing allocated beside the map.
-    assert catalog.table["embedding"].chunk(0).buffers()[-1].parent is not None
+    assert content.table["embedding"].chunk(0).buffers()[-1].parent is not None
 
 
 def test_counts_follow_the_order_of_the_rows(path):
@@ -88,23 +112,30 @@ def test_counts_follow_the_order_of_the_rows(path):
     ]
 
 
-def test_a_row_holds_the_users_columns_and_no_embedding(path):
-    assert written(path).row(1) == {
-        "id": "a",
-        "category": "Home|Rugs",
-        "image": "/pictures/a.jpg",
-        "price": None,
-    }
-
-
 def test_an_absent_category_is_an_error_that_lists_what_is_there(path):
     with pytest.raises(CategoryError, match=r"no products of 'Home.Lämps'.*'Chairs', 'Home.Rugs'"):
-        written(path).slice("Home|Lämps")
+        written(path).search(axis(0), "Home|Lämps", top=1)
 
 
-def test_an_absent_column_is_an_error_that_lists_what_is_there(path):
-    with pytest.raises(CatalogError, match=r"no column 'prize'.*price"):
-        written(path).column("prize")
+@pytest.mark.parametrize(
+    ("columns", "wanted", "shown"),
+    [
+        (["price"], [], ()),
+        (["title", "Name"], [], ("Name",)),
+        (["price", "Title"], ["price"], ("Title", "price")),
+        (["name", "price"], ["price", "name", "price"], ("name", "price")),
+    ],
+)
+def test_a_product_is_shown_by_its_name_and_what_is_wanted(path, columns, wanted, shown):
+    table = products(*ROWS).drop_columns("price")
+    for column in columns:
+        table = table.append_column(column, pa.array(["x"] * 4))
+    assert written(path, table).columns_to_show(wanted) == shown
+
+
+def test_a_wanted_column_that_is_not_there_is_an_error_that_lists_what_is(path):
+    with pytest.raises(CatalogError, match=r"no column 'prize': it has 'price'"):
+        written(path).columns_to_show(["prize"])
 
 
 def test_a_catalog_moves_with_the_pictures_below_its_folder(tmp_path):
@@ -114,22 +145,23 @@ def test_a_catalog_moves_with_the_pictures_below_its_folder(tmp_path):
     table = products(("a", "Zoo", 1.0)).set_column(
         1, "image", pa.array([str(shop / "pictures" / "a.png")])
     )
-    assert written(shop / "shop.arrow", table).row(0)["image"] == "pictures/a.png"
+    written(shop / "shop.arrow", table)
+    assert stored(shop / "shop.arrow")["image"].to_pylist() == ["pictures/a.png"]
     catalog = Catalog.open(shop.rename(tmp_path / "moved") / "shop.arrow")
-    assert (load_image(catalog.image_source(0)) == (255, 0, 0)).all()
+    assert (load_image(catalog.get(["a"]).products[0].image) == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("image", ["https://shop.example/a.jpg", "/elsewhere/a.jpg"])
 def test_urls_and_pictures_elsewhere_stay_as_they_are(path, image):
     table = products(("a", "Zoo", 1.0)).set_column(1, "image", pa.array([image]))
     catalog = written(path, table)
-    assert catalog.image_source(0) == catalog.row(0)["image"] == image
+    assert catalog.get(["a"]).products[0].image == stored(path)["image"][0].as_py() == image
 
 
-def test_an_image_source_does_not_depend_on_the_working_folder(tmp_path, monkeypatch):
+def test_an_image_does_not_depend_on_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written("shop.arrow", products(("a", "Zoo", 1.0), folder=tmp_path))
-    assert Catalog.open("shop.arrow").image_source(0) == str(tmp_path / "a.jpg")
+    assert Catalog.open("shop.arrow").get(["a"]).products[0].image == str(tmp_path / "a.jpg")
 
 
 def test_polars_opens_a_catalog(path):
@@ -170,7 +202,7 @@ def test_a_new_catalog_replaces_an_old_one_while_that_is_open(path):
     old = written(path)
     written(path, products(("z", "Zoo", 1.0)), model_id=1)
     assert len(Catalog.open(path)) == 1
-    assert old.embeddings[:, 0].tolist() == [1, 2, 0, 3]
+    assert values(old, "c", "a", "b", "d") == [1, 2, 0, 3]
 
 
 def write_bytes(path, content):
@@ -183,8 +215,8 @@ def write_arrow(path, table):
 
 
 def rewrite(path, change):
-    table = written(path).table
-    write_arrow(path, change(table))
+    written(path)
+    write_arrow(path, change(stored(path)))
 
 
 def with_metadata(table, **changes):
@@ -262,11 +294,105 @@ def test_a_catalog_without_products_replaces_nothing(path):
 
 
 @pytest.mark.parametrize(
-    ("place", "message"), [("none/shop.arrow", "cannot be written"), ("", "is a folder")]
+    ("place", "message"), [("a file/shop.arrow", "cannot be written"), ("", "is a folder")]
 )
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, place, message):
+    (tmp_path / "a file").touch()
     with pytest.raises(CatalogError, match=message):
         written(tmp_path / place)
+
+
+def test_a_new_catalog_is_on_disk_before_it_takes_its_place(path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "sync", lambda each: synced.append((each.name, path.exists())))
+    written(path)
+    assert synced[0] == (f".{path.name}.{os.getpid()}.partial", False)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_embedding_that_is_not_finite_is_never_stored(path, value):
+    embeddings = vectors(4)
+    embeddings[2, 5] = value
+    with pytest.raises(CatalogError, match=r"product 'a'.*not finite"):
+        write_catalog(path, products(*ROWS), embeddings, model_id=1, categories=MODEL)
+    assert not path.exists()
+    catalog = written(path)
+    before = path.read_bytes()
+    with pytest.raises(CatalogError, match=r"product 'z'.*not finite"):
+        catalog.upsert([Product("z", "Zoo", "z.jpg")], embeddings[2:3])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("top", [1, 5])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_catalog_that_holds_no_number_is_refused_when_it_is_searched(path, value, top):
+    spoiled = vectors(4)[[1, 2, 0, 3]]
+    spoiled[2, 5] = value
+    column = pa.FixedSizeListArray.from_arrays(pa.array(spoiled.reshape(-1)), 128)
+    rewrite(path, lambda table: table.set_column(4, "embedding", column))
+    catalog = Catalog.open(path)
+    with pytest.raises(CatalogError, match=r"shop\.arrow: the embedding of product 'b'"):
+        catalog.search(axis(0), "Home|Rugs", top=top)
+    assert len(catalog.search(axis(0), "Zoo", top=top).products) == 1
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_a_top_below_1_is_refused(path, top):
+    with pytest.raises(UsageError, match=f"top is {top}, expected at least 1"):
+        written(path).search(axis(0), "Zoo", top=top)
+
+
+@pytest.mark.parametrize("query", [axis(0)[:5], axis(0) * np.nan])
+def test_a_query_that_is_none_is_refused(path, query):
+    with pytest.raises(UsageError, match="128 finite numbers"):
+        written(path).search(query, "Zoo", top=1)
+
+
+def test_columns_that_one_side_lacks_are_empty_there(path):
+    catalog = written(path)
+    catalog.upsert([Product("z", "Zoo", "/z.jpg", {"brand": "ACME"})], axis(1)[np.newaxis])
+    assert catalog.get(["z", "d"]).products[0].columns == {"price": None, "brand": "ACME"}
+    assert catalog.get(["d"]).products[0].columns == {"price": 4.0, "brand": None}
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ([Product("z", "Zoo", "z.jpg", {"price": "dear"})], "column of another type"),
+        ([Product("z", "Zoo", "z.jpg", {"embedding": 1})], "cannot be columns"),
+        ([Product("z", "Zoo", "z.jpg")] * 2, "unique"),
+        (
+            [Product(each, "Zoo", "z.jpg", {"size": each}) for each in ("x", "y")]
+            + [Product("z", "Zoo", "z.jpg", {"size": 3})],
+            "values of several types",
+        ),
+    ],
+    ids=["another type", "reserved", "repeated", "mixed"],
+)
+def test_products_that_do_not_fit_change_nothing(path, new, message):
+    catalog = written(path)
+    before = path.read_bytes()
+    with pytest.raises(CatalogError, match=message):
+        catalog.upsert(new, vectors(len(new)))
+    assert path.read_bytes() == before
+    assert len(catalog) == 4
+
+
+def test_a_catalog_is_never_emptied(path):
+    with pytest.raises(CatalogError, match="delete the file instead"):
+        written(path).delete(["a", "b", "c", "d"])
+    assert len(Catalog.open(path)) == 4
+
+
+def test_a_file_that_another_process_replaced_is_not_overwritten(path):
+    catalog = written(path)
+    written(path, products(("z", "Zoo", 1.0)))
+    with pytest.raises(CatalogError, match="was replaced since it was opened"):
+        catalog.delete(["a"])
+    assert len(Catalog.open(path)) == 1
+    path.unlink()
+    with pytest.raises(CatalogError, match="was replaced"):
+        catalog.upsert([Product("z", "Zoo", "z.jpg")], vectors(1))
 
 
 texts = st.text(min_size=1, max_size=6)
@@ -284,17 +410,51 @@ texts = st.text(min_size=1, max_size=6)
 def test_a_catalog_gives_back_what_was_put_in(rows):
     with tempfile.TemporaryDirectory() as folder:
         catalog = written(Path(folder) / "shop.arrow", products(*rows))
-        by_id = {row[0]: index for index, row in enumerate(rows)}
-        seen = 0
-        for category, count in catalog.category_counts.items():
-            part = catalog.slice(category)
-            assert len(part) == count == sum(row[1] == category for row in rows)
-            assert part.ids.to_pylist() == sorted(part.ids.to_pylist(), key=str.encode)
-            for offset, id_ in enumerate(part.ids.to_pylist()):
-                assert (part.embeddings[offset] == by_id[id_]).all()
-                assert rows[by_id[id_]][1:] == (
-                    category,
-                    catalog.row(part.first_row + offset)["price"],
-                )
-            seen += count
-        assert seen == len(rows)
+        assert len(catalog) == len(rows)
+        for number, (id_, category, price) in enumerate(rows):
+            hits = catalog.get([id_])
+            assert (hits.embeddings == number).all()
+            product = hits.products[0]
+            assert (product.id, product.category) == (id_, category)
+            assert product.columns == {"price": price}
+
+
+ids = st.sampled_from(["a", "b", "c", "d", "ä", "z1", "z10"])
+categories = st.sampled_from(["Home|Rugs", "Zoo"])
+changes = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("upsert"),
+            st.lists(st.tuples(ids, categories, st.integers(0, 4)), unique_by=lambda row: row[0]),
+        ),
+        st.tuples(st.just("delete"), st.lists(ids)),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(changes=changes, top=st.integers(1, 5), spoken=st.integers(0, 4))
+def test_the_arrow_file_does_what_a_dict_does(changes, top, spoken):
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = written(Path(folder) / "shop.arrow", products(("always", "Toys", 1.5)))
+        oracle = DictCatalog(MODEL_ID, MODEL)
+        oracle.upsert(catalog.get(["always"]).products, vectors(1))
+        for kind, arguments in changes:
+            if kind == "delete":
+                assert catalog.delete(arguments) == oracle.delete(arguments)
+                continue
+            new = [
+                Product(id_, category, f"https://shop.example/{id_}", {"price": float(index)})
+                for id_, category, index in arguments
+            ]
+            embeddings = np.array([axis(index) for _, _, index in arguments]).reshape(-1, 128)
+            for store in (catalog, oracle):
+                store.upsert(new, embeddings)
+        for each in (catalog, Catalog.open(catalog.path)):
+            assert each.category_counts == oracle.category_counts
+            for category in oracle.category_counts:
+                expected = oracle.search(axis(spoken), category, top=top)
+                hits = each.search(axis(spoken), category, top=top)
+                assert list(hits.products) == list(expected.products)
+                np.testing.assert_array_equal(hits.embeddings, expected.embeddings)

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from completelook.catalog.categories import CategoryTable
+from completelook.catalog import CategoryTable
 from completelook.errors import CategoryError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from completelook import Catalog, cli, server
-from completelook.catalog.arrow import write_catalog
+from completelook.catalog import write_catalog
 from fakes import (
     CALIBRATION,
     CATEGORIES,
@@ -110,7 +111,67 @@ def test_rank_json_is_one_object_per_product(run, scene: Path, catalog_path: Pat
         "global_distance": global_distance,
         "local_distance": local_distance,
         "compatibility": None,
+        "product": {"name": "The chair <3>"},
     }
+
+
+@pytest.fixture
+def priced(tmp_path: Path) -> Path:
+    """A catalog of one rug with columns of all kinds."""
+    products = pa.table(
+        {
+            "id": ["r"],
+            "category": [CATEGORIES[0]],
+            "image": ["x.jpg"],
+            "price": [float("nan")],
+            "Title": ["A [bold] rug"],
+            "since": [date(2024, 5, 1)],
+            "sizes": [[1.5, None]],
+        }
+    )
+    path = tmp_path / "priced.arrow"
+    embeddings = axis(0)[np.newaxis]
+    write_catalog(path, products, embeddings, model_id=MODEL_ID, categories=CATEGORIES)
+    return path
+
+
+def test_the_columns_asked_for_stand_in_the_table(run, scene: Path, priced: Path) -> None:
+    out = run("rank", scene, "--catalog", priced)[1]
+    assert "A [bold] rug" in out
+    assert "2024" not in out
+    out = run("rank", scene, "--catalog", priced, "--show", "since", "--show", "sizes")[1]
+    heading, product = (line for line in out.splitlines() if line.lstrip()[:1] in ("#", "1"))
+    assert heading.split() == ["#", "id", "Title", "since", "sizes", "distance", "global", "local"]
+    assert "A [bold] rug   2024-05-01   [1.5, None]" in product
+
+
+def test_the_columns_asked_for_stand_in_the_json(run, scene: Path, priced: Path) -> None:
+    arguments = [f"--show={column}" for column in ("since", "price", "sizes")]
+    out = run("rank", scene, "--catalog", priced, "--json", *arguments)[1]
+    assert json.loads(out, parse_constant=pytest.fail)["product"] == {
+        "Title": "A [bold] rug",
+        "since": "2024-05-01",
+        "price": None,
+        "sizes": [1.5, None],
+    }
+
+
+def test_the_columns_asked_for_stand_on_the_page(
+    run, scene: Path, priced: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    run("rank", scene, "--catalog", priced, "--show", "since", "--html", page)
+    assert "<b>A [bold] rug</b>" in page.read_text()
+    assert "<span>since: 2024-05-01</span>" in page.read_text()
+    assert "sizes" not in page.read_text()
+
+
+def test_a_column_that_is_not_there_is_one_line_that_lists_what_is(
+    run, triton: FakeTriton, scene: Path, priced: Path
+) -> None:
+    result = run("rank", scene, "--catalog", priced, "--show", "prize")
+    assert_one_line_error(result, "no column 'prize': it has 'price', 'Title', 'since', 'sizes'")
+    assert not triton.calls
 
 
 def test_rank_prints_the_compatibility_of_a_calibrated_model(
@@ -198,6 +259,7 @@ def test_index_writes_a_catalog_that_rank_reads(run, table: Path, tmp_path: Path
     catalog = tmp_path / "new.arrow"
     code, out, err = run("index", table, "--catalog", catalog)
     assert (code, out) == (0, "")
+    assert "3/3 images" in err
     assert "3 products" in err
     assert Catalog.open(catalog).model_id == MODEL_ID
     out = run("rank", tmp_path / "2.png", "--catalog", catalog, "--json")[1]

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from completelook import Catalog, CompleteLook
-from completelook.explain.overlay import attention_map, overlay, save_overlays, shrunk
+from completelook.explain import attention_map, overlay, save_overlays, shrunk
 from fakes import CATEGORIES, picture
 from PIL import Image
 
@@ -76,3 +76,17 @@ def test_a_large_photo_is_shrunk_in_its_own_aspect() -> None:
 def test_a_scene_without_attention_cannot_be_explained(look: CompleteLook) -> None:
     with pytest.raises(ValueError, match="regions=True"):
         attention_map(look.embed_scene(picture(1)), CATEGORIES.index("Home|Rugs"))
+
+
+def test_a_picture_that_cannot_be_written_whole_is_not_written_at_all(
+    look: CompleteLook, catalog: Catalog, scene: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def fill_the_disk(_: Image.Image, path: Path, *_rest: object, **_options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    scenes = list(look.rank_scenes([str(scene)], catalog, regions=True))
+    monkeypatch.setattr(Image.Image, "save", fill_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_overlays(scenes, catalog.categories, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())

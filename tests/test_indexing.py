@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas
+import polars
+import pyarrow as pa
 import pytest
+from completelook.catalog import Catalog, Product, checkpoint_path, failures_path, index
 from completelook.catalog import checkpoint as _checkpoint
-from completelook.catalog.arrow import Catalog
 from completelook.catalog.checkpoint import Checkpoint, Fingerprint
-from completelook.catalog.indexing import checkpoint_path, failures_path, index
 from completelook.errors import (
     CatalogError,
+    ContractError,
     ImageError,
     ModelMismatch,
     ServerUnavailable,
@@ -24,7 +27,7 @@ MODEL = ("Home|Rugs", "Home|Lamps")
 
 
 @dataclass(frozen=True)
-class Product:
+class Answer:
     embedding: np.ndarray
     model_id: int
 
@@ -34,11 +37,14 @@ class FakeLook:
     """A model whose embedding is a picture's mean color, 42 2/3 times over."""
 
     model_id: int = 11
-    categories: tuple[str, ...] = MODEL
+    names: tuple[str, ...] = MODEL
     fail_after: int = 10**9
     failure: Exception = field(default_factory=lambda: ServerUnavailable("server is down"))
     seen: list = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def categories(self):
+        return self.names
 
     def embed_product(self, source):
         with self.lock:
@@ -46,7 +52,7 @@ class FakeLook:
                 self.seen.append(Path(source).name)
             if len(self.seen) > self.fail_after:
                 raise self.failure
-        return Product(embedding_of(source), self.model_id)
+        return Answer(embedding_of(source), self.model_id)
 
 
 def embedding_of(source):
@@ -71,8 +77,13 @@ def path(tmp_path):
     return tmp_path / "shop.arrow"
 
 
-def brightness(catalog):
-    return dict(zip(catalog.ids.to_pylist(), catalog.embeddings[:, 100].tolist(), strict=True))
+def stored(path):
+    """The file's table, as any program sees it."""
+    return pa.ipc.open_file(path).read_all()
+
+
+def brightness(path):
+    return {row["id"]: row["embedding"][100] for row in stored(path).to_pylist()}
 
 
 def beside(path):
@@ -82,8 +93,8 @@ def beside(path):
 def test_every_product_is_embedded_into_its_own_row(shop, path):
     report = index(shop, path, FakeLook())
     catalog = Catalog.open(path)
-    assert brightness(catalog) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
-    assert catalog.column("price").to_pylist() == [1.5, 4.5, 0.5, 2.5, 3.5]
+    assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+    assert stored(path)["price"].to_pylist() == [1.5, 4.5, 0.5, 2.5, 3.5]
     assert catalog.model_id == 11
     assert catalog.categories.names == MODEL
     assert (report.indexed, report.resumed, report.failures) == (5, 0, ())
@@ -118,7 +129,7 @@ def test_categories_take_the_models_names_and_others_stay(shop, path):
 
 
 def test_products_of_unknown_and_ambiguous_categories_alone_are_indexed(shop, path):
-    report = index(shop, path, FakeLook(categories=("A|Lamps", "B|Lamps")))
+    report = index(shop, path, FakeLook(names=("A|Lamps", "B|Lamps")))
     assert report.indexed == 5
     assert report.unknown_categories == {"Lamps": 2, "rugs": 1, "Home|Rugs": 1, "Toys": 1}
 
@@ -127,7 +138,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_listed(shop, path):
     (shop.parent / "1.png").write_bytes(b"no picture")
     (shop.parent / "3.png").unlink()
     report = index(shop, path, FakeLook())
-    assert brightness(Catalog.open(path)) == {"000": 0, "002": 2, "004": 4}
+    assert brightness(path) == {"000": 0, "002": 2, "004": 4}
     with failures_path(path).open(newline="") as file:
         listed = list(csv.DictReader(file))
     assert [(row["id"], row["image"]) for row in listed] == [
@@ -172,7 +183,7 @@ def test_a_dead_server_is_fatal_and_nothing_done_is_lost(shop, path):
     report = index(shop, path, look)
     assert (report.indexed, report.resumed) == (5, 3)
     assert sorted(look.seen) == ["3.png", "4.png"]
-    assert brightness(Catalog.open(path)) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+    assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
     assert not checkpoint_path(path).exists()
 
 
@@ -209,7 +220,7 @@ def test_a_killed_run_is_taken_up_from_what_is_readable(shop, path, monkeypatch)
     checkpoint_path(path).write_bytes(content[:-600])  # cut within the last row's embedding
     report = index(shop, path, FakeLook())
     assert report.resumed == 3
-    assert brightness(Catalog.open(path)) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+    assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
 
 
 def test_a_run_can_be_cut_off_again_and_again(shop, path):
@@ -226,7 +237,7 @@ def test_a_picture_that_changed_since_is_embedded_again(shop, path):
         index(shop, path, FakeLook(fail_after=4), in_flight=1)
     Image.new("RGB", (9, 9), (200,) * 3).save(shop.parent / "1.png")
     assert index(shop, path, FakeLook()).resumed == 3
-    assert brightness(Catalog.open(path))["001"] == 200
+    assert brightness(path)["001"] == 200
 
 
 def test_another_models_embeddings_are_not_taken_up(shop, path):
@@ -246,7 +257,7 @@ def test_a_model_that_changes_midway_is_a_mismatch(shop, path):
     class Rollout(FakeLook):
         def embed_product(self, source):
             product = super().embed_product(source)
-            return Product(product.embedding, 12 if len(self.seen) > 2 else 11)
+            return Answer(product.embedding, 12 if len(self.seen) > 2 else 11)
 
     with pytest.raises(ModelMismatch, match="000000000000000b to 000000000000000c"):
         index(shop, path, Rollout(), in_flight=1)
@@ -264,7 +275,7 @@ def test_a_dead_server_is_noticed_before_the_work_begins(shop, path):
     ("products", "catalog", "error"),
     [
         pytest.param("none.csv", "shop.arrow", TableError, id="no table"),
-        pytest.param("products.csv", "none/shop.arrow", CatalogError, id="no folder"),
+        pytest.param("products.csv", "0.png/shop.arrow", CatalogError, id="no folder"),
         pytest.param("products.csv", ".", CatalogError, id="a folder"),
         pytest.param("products.csv", "products.csv", CatalogError, id="its own table"),
     ],
@@ -278,11 +289,113 @@ def test_a_run_that_cannot_end_well_does_not_begin(shop, products, catalog, erro
     assert shop.read_bytes() == before
 
 
-def test_progress_goes_to_stderr(shop, path, capsys):
+def test_progress_is_told_and_nothing_is_printed(shop, path, capsys):
+    with pytest.raises(ServerUnavailable):
+        index(shop, path, FakeLook(fail_after=2), in_flight=1)
+    told = []
+    index(shop, path, FakeLook(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(2, 5), (3, 5), (4, 5), (5, 5)]
+    assert capsys.readouterr() == ("", "")
+
+
+def rows_of(shop):
+    return [
+        {**row, "image": str(shop.parent / row["image"]), "price": float(row["price"])}
+        for row in csv.DictReader(shop.read_text().splitlines())
+    ]
+
+
+@pytest.mark.parametrize(
+    "in_memory",
+    [
+        pytest.param(pa.Table.from_pylist, id="pyarrow"),
+        pytest.param(pandas.DataFrame, id="pandas"),
+        pytest.param(lambda rows: pandas.DataFrame(rows, range(10, 15)), id="pandas, numbered"),
+        pytest.param(polars.DataFrame, id="polars"),
+        pytest.param(iter, id="mappings"),
+        pytest.param(
+            lambda rows: ({**row, "image": Path(row["image"])} for row in rows), id="paths"
+        ),
+        pytest.param(
+            lambda rows: [
+                Product(row["id"], row["category"], row["image"], {"price": row["price"]})
+                for row in rows
+            ],
+            id="products",
+        ),
+    ],
+)
+def test_products_in_memory_make_the_same_catalog_as_their_table(shop, path, in_memory):
     index(shop, path, FakeLook())
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "5/5" in err
+    expected = path.read_bytes()
+    index(in_memory(rows_of(shop)), path, FakeLook())
+    assert path.read_bytes() == expected
+
+
+def test_images_of_products_in_memory_are_relative_to_the_working_folder(shop, path, monkeypatch):
+    monkeypatch.chdir(shop.parent)
+    index([{"id": 7, "image": "3.png", "category": "Toys"}], path, FakeLook())
+    assert brightness(path) == {"7": 3}
+
+
+@pytest.mark.parametrize(
+    ("products", "message"),
+    [
+        ([], "holds no rows"),
+        ([{"id": "a", "image": "a.jpg"}], "category"),
+        ([{"id": "a", "image": "a.jpg", "category": "Toys"}] * 2, "'a' stand more than once"),
+        (["a.jpg"], "expected a Product or a mapping"),
+        (7, "cannot be read"),
+        ([{"id": "a", "image": "a.jpg", "category": "Toys", "embedding": 1}], "rename"),
+    ],
+    ids=["none", "no category", "repeated", "text", "number", "reserved"],
+)
+def test_products_in_memory_that_make_no_catalog_are_refused(path, products, message):
+    with pytest.raises(TableError, match=message):
+        index(products, path, FakeLook())
+
+
+@pytest.mark.parametrize("on_error", ["skip", "fail"])
+def test_an_embedding_that_is_not_finite_stops_the_run_and_is_never_kept(shop, path, on_error):
+    class Broken(FakeLook):
+        def embed_product(self, source):
+            answer = super().embed_product(source)
+            if isinstance(source, str) and source.endswith("3.png"):
+                answer.embedding[5] = np.nan
+            return answer
+
+    with pytest.raises(ContractError, match=r"product '003': .*not finite"):
+        index(shop, path, Broken(), on_error=on_error, in_flight=1)
+    assert not path.exists()
+    index(shop, path, FakeLook())
+    assert brightness(path)["003"] == 3
+
+
+def test_a_broken_model_is_told_with_the_product_that_showed_it(shop, path):
+    failure = ContractError("a tensor is not finite")
+    with pytest.raises(ContractError, match="product '002': a tensor is not finite"):
+        index(shop, path, FakeLook(fail_after=2, failure=failure), in_flight=1)
+
+
+def test_what_is_not_finite_in_a_checkpoint_is_embedded_again(shop, path):
+    with Checkpoint(checkpoint_path(path), 11) as checkpoint:
+        image = Fingerprint.of(str(shop.parent / "2.png"))
+        checkpoint.add(image, np.full(128, np.nan, np.float32))
+    assert index(shop, path, FakeLook()).resumed == 0
+    assert brightness(path)["002"] == 2
+
+
+def test_a_list_of_failures_is_replaced_whole_or_not_at_all(shop, path, monkeypatch):
+    def fill_the_disk(_, target):
+        Path(target).write_text("id")
+        raise OSError("No space left on device")
+
+    failures_path(path).write_text("old")
+    (shop.parent / "1.png").unlink()
+    monkeypatch.setattr("pyarrow.csv.write_csv", fill_the_disk)
+    with pytest.raises(CatalogError, match=r"failures\.csv: cannot be written: No space"):
+        index(shop, path, FakeLook())
+    assert failures_path(path).read_text() == "old"
 
 
 def test_a_checkpoint_is_on_disk_before_it_is_closed(tmp_path, monkeypatch):

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from completelook import Catalog, CategoryError, SceneEmbedding
-from completelook.catalog.arrow import write_catalog
-from completelook.ranking.calibration import Calibration
-from completelook.ranking.ranking import categories_to_rank, compatible, rank
+from completelook import Catalog, CategoryError, ContractError, SceneEmbedding, UsageError
+from completelook.catalog import write_catalog
+from completelook.ranking import Calibration, categories_to_rank, compatible, rank
 from numpy.typing import NDArray
+from stores import DictCatalog
 
 CATEGORIES = ("Sofas", "Rugs", "Lamps")
 
@@ -123,13 +123,60 @@ def test_equal_products_come_in_the_order_of_their_ids(tmp_path, top: int) -> No
     assert [match.id for match in rank(scene, catalog, "Rugs", top=top)] == expected[:top]
 
 
-def test_a_match_knows_its_row_in_the_catalog(tmp_path) -> None:
+def test_a_match_carries_the_product(tmp_path) -> None:
+    embeddings = unit_vectors(np.random.default_rng(0), 3)
+    table = pa.table(
+        {
+            "id": ["r1", "r2", "l1"],
+            "category": ["Rugs", "Rugs", "Lamps"],
+            "image": ["r1.jpg", "https://shop.example/r2.jpg", "l1.jpg"],
+            "price": [1.5, None, 2.5],
+            "sizes": [["S", "M"], [], None],
+        }
+    )
+    write_catalog(tmp_path / "c.arrow", table, embeddings, model_id=1, categories=CATEGORIES)
+    matches = rank(
+        random_scene(np.random.default_rng(0)), Catalog.open(tmp_path / "c.arrow"), "Rugs"
+    )
+    by_id = {match.id: match for match in matches}
+    assert by_id["r1"].product == {"price": 1.5, "sizes": ["S", "M"]}
+    assert by_id["r2"].product == {"price": None, "sizes": []}
+    assert by_id["r1"].image == str(tmp_path / "r1.jpg")
+    assert by_id["r2"].image == "https://shop.example/r2.jpg"
+    assert by_id["r1"].shown(["sizes"]) == {"sizes": ["S", "M"]}
+    assert len({*matches, *matches}) == 2
+
+
+@pytest.mark.parametrize("top", [1, 3, 30])
+def test_ranking_is_the_same_whatever_the_store(tmp_path, top: int) -> None:
     generator = np.random.default_rng(0)
-    products = {"Lamps": ["l1", "l2"], "Rugs": ["r1", "r2", "r3"]}
-    catalog = make_catalog(tmp_path / "c.arrow", products, unit_vectors(generator, 5))
-    for match in rank(random_scene(generator), catalog, "Rugs"):
-        assert catalog.row(match.row)["id"] == match.id
-        assert match.image == str(tmp_path / f"{match.id}.jpg")
+    scene = random_scene(generator)
+    ids = [f"p{index:02d}" for index in range(30)]
+    embeddings = unit_vectors(generator, 10)[np.arange(30) % 10]  # each of ten thrice
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ids}, embeddings)
+    other = DictCatalog(1, CATEGORIES)
+    other.upsert(catalog.get(ids).products, embeddings)
+    assert rank(scene, other, "rugs", top=top) == rank(scene, catalog, "Rugs", top=top)
+    assert categories_to_rank(other, []) == ["Rugs"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["embedding", "contexts"])
+def test_a_scene_that_is_not_finite_is_an_error_and_no_empty_rank(tmp_path, where, value) -> None:
+    generator = np.random.default_rng(0)
+    scene = random_scene(generator)
+    getattr(scene, where)[..., 7] = value
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ["r"]}, unit_vectors(generator, 1))
+    with pytest.raises(ContractError, match="not finite"):
+        rank(scene, catalog, "Rugs")
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_a_top_below_1_is_refused(tmp_path, top: int) -> None:
+    generator = np.random.default_rng(0)
+    catalog = make_catalog(tmp_path / "c.arrow", {"Rugs": ["r"]}, unit_vectors(generator, 1))
+    with pytest.raises(UsageError, match=f"top is {top}, expected at least 1"):
+        rank(random_scene(generator), catalog, "Rugs", top=top)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from completelook import Catalog, CompleteLook, index
-from completelook.explain.report import write_report
+from completelook.explain import write_report
 
 DATA = Path(__file__).parents[2] / "shared" / "ikea"
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the real pictures are not at hand")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from completelook import Catalog, CompleteLook, ImageError, RankedScene
-from completelook.explain.report import write_report
+from completelook.explain import write_report
 from fakes import CALIBRATION, FakeTriton
 from PIL import Image
 
@@ -118,4 +118,4 @@ def test_a_scene_that_is_gone_leaves_the_old_page_alone(
     with pytest.raises(ImageError, match=r"gone\.jpg"):
         write_report(path, [*ranked, gone], catalog)
     assert path.read_text() == "old"
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))

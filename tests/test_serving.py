@@ -115,7 +115,8 @@ def test_rank_prints_the_papers_sum_over_196_regions(real_look, shop):
         matches = real_look.rank(scene, catalog, category=category, top=100)
         assert len(matches) == 6
         slow = {
-            match.id: slow_distances(scene, row, catalog.embeddings[match.row]) for match in matches
+            match.id: slow_distances(scene, row, catalog.get([match.id]).embeddings[0])
+            for match in matches
         }
         for match in matches:
             d_global, d_local = slow[match.id]

@@ -5,15 +5,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from completelook import progress
 from rich import box
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 _TABLE_WIDTH = 100  # where stdout is no terminal: what the widest table needs
@@ -58,20 +52,5 @@ def print_figures(
 @contextmanager
 def progress_bar(label: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show progress towards `total`; call what is yielded with the number just done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not _speaks()) as progress:
-        task = progress.add_task(label, total=total, speed="")
-
-        def advance(done: int) -> None:
-            progress.advance(task, done)
-            speed = progress.tasks[0].speed
-            progress.update(task, speed=f"{speed:.1f}/s" if speed else "")
-
-        yield advance
+    with progress.progress_bar(label, total=total, unit=unit, hidden=not _speaks()) as bar:
+        yield bar.advance

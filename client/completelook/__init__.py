@@ -21,18 +21,20 @@ from completelook.errors import (
 )
 
 if TYPE_CHECKING:
-    from completelook.catalog.arrow import Catalog
-    from completelook.catalog.indexing import IndexReport, index
+    from completelook.catalog import Catalog, CategoryTable, IndexReport, Product, index
     from completelook.clients import AsyncCompleteLook, CompleteLook
+    from completelook.explain import overlay, save_overlays, write_report
     from completelook.images import ImageSource, load_image, open_image
-    from completelook.ranking.ranking import Match, RankedScene
+    from completelook.ranking import Calibration, Match, RankedScene
     from completelook.triton import ProductEmbedding, SceneEmbedding
 
 __all__ = [
     "AsyncCompleteLook",
+    "Calibration",
     "Catalog",
     "CatalogError",
     "CategoryError",
+    "CategoryTable",
     "CompleteLook",
     "CompleteLookError",
     "ContractError",
@@ -43,6 +45,7 @@ __all__ = [
     "Match",
     "ModelMismatch",
     "NotCalibrated",
+    "Product",
     "ProductEmbedding",
     "RankedScene",
     "SceneEmbedding",
@@ -55,22 +58,31 @@ __all__ = [
     "index",
     "load_image",
     "open_image",
+    "overlay",
+    "save_overlays",
+    "write_report",
 ]
 
 # gRPC, pyarrow and Pillow take half a second to import: they wait for a name that needs them.
 _HOMES = {
     "AsyncCompleteLook": "clients",
-    "Catalog": "catalog.arrow",
+    "Calibration": "ranking",
+    "Catalog": "catalog",
+    "CategoryTable": "catalog",
     "CompleteLook": "clients",
     "ImageSource": "images",
-    "IndexReport": "catalog.indexing",
-    "Match": "ranking.ranking",
+    "IndexReport": "catalog",
+    "Match": "ranking",
+    "Product": "catalog",
     "ProductEmbedding": "triton",
-    "RankedScene": "ranking.ranking",
+    "RankedScene": "ranking",
     "SceneEmbedding": "triton",
-    "index": "catalog.indexing",
+    "index": "catalog",
     "load_image": "images",
     "open_image": "images",
+    "overlay": "explain",
+    "save_overlays": "explain",
+    "write_report": "explain",
 }
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from completelook.explain.overlay import overlay, shrunk
+from completelook.explain import overlay, shrunk
 from PIL import Image, ImageDraw
 
 from completelook_build.attention.saliency import spectral_residual

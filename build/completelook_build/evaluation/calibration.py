@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 from sklearn.isotonic import isotonic_regression
 
 from completelook_build.console import say

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from completelook.errors import ImageError
-from completelook.explain.overlay import shrunk
-from completelook.explain.report import EmbeddedPicture, embedded_picture
+from completelook.explain import EmbeddedPicture, embedded_picture, shrunk
 from completelook.files import write_text
 from jinja2 import Environment, PackageLoader
 from PIL import Image

@@ -12,7 +12,7 @@ from completelook.contract import (
     SCENE_HEAD,
 )
 from completelook.golden import GoldenRecord, golden_image
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 from torch import nn
 
 from completelook_build.errors import ExportError

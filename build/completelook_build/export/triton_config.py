@@ -20,7 +20,7 @@ from completelook.contract import (
     Model,
     Tensor,
 )
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from completelook.explain.overlay import shrunk
+from completelook.explain import shrunk
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 

@@ -1,24 +1,35 @@
-"""Catalogs: products and their embeddings in one memory-mapped Arrow file.
+"""The Arrow store: a catalog in one memory-mapped file.
 
 The file is one uncompressed record batch, sorted by category and then by id, so that the embeddings
 of a category are one contiguous block of it. The schema's metadata says which weights made them.
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from completelook.catalog.catalog import (
+    ROUNDING,
+    Catalog,
+    CatalogInfo,
+    Hits,
+    Product,
+    format_model_id,
+    require_embeddings,
+)
 from completelook.catalog.categories import CategoryTable
 from completelook.contract import EMBEDDING_SIZE
-from completelook.errors import CatalogError, CategoryError, ModelMismatch
+from completelook.errors import CatalogError
+from completelook.files import replacing
 from completelook.images import is_url
 
 FORMAT = "1"
@@ -36,113 +47,183 @@ _TYPES = {
 _ARROW_MAGIC = b"ARROW1"
 
 
-def format_model_id(model_id: int) -> str:
-    """A MODEL_ID as it is stored and shown: 16 hexadecimal digits."""
-    return f"{model_id:016x}"
-
-
 @dataclass(frozen=True, eq=False)
-class CatalogSlice:
-    """The products of one category: a contiguous run of a catalog's rows, in the order of ids."""
+class _Content:
+    """What a catalog's file held when it was opened; its columns stay on disk until touched."""
 
-    category: str
-    first_row: int
-    ids: pa.StringArray
-    images: pa.StringArray  # as stored; see Catalog.image_source
-    embeddings: NDArray[np.float32]  # [n, 128], read-only, not copied
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-
-@dataclass(frozen=True, eq=False)
-class Catalog:
-    """A catalog opened for ranking; its columns stay on disk until they are touched."""
-
-    path: Path
-    model_id: int
-    categories: CategoryTable  # the model's; products may be of others
-    table: pa.Table  # id, category, image, the user's columns, embedding; sorted by category, id
+    folder: Path  # which relative paths of images start from
+    identity: tuple[int, int]  # of the file
+    table: pa.Table  # id, category, image, the shop's columns, embedding; sorted by category, id
+    columns: Mapping[str, Any]  # of the table, all but the embedding, as pyarrow arrays
     embeddings: NDArray[np.float32]  # [N, 128], read-only, not copied
-    category_counts: Mapping[str, int]  # products per category held, in the order of the rows
+    slices: Mapping[str, slice]  # the rows of each category
+    info: CatalogInfo
 
     @classmethod
-    def open(cls, path: str | Path) -> "Catalog":
-        """A catalog that `completelook index` made, memory-mapped.
-
-        Raises CatalogError.
-        """
-        path = Path(path)
+    def read(cls, path: Path) -> "_Content":
+        """Map a file and check it. Raises CatalogError."""
+        identity = _identity(path)  # First, so that a file replaced in between is noticed.
         table = _map(path)
         metadata = table.schema.metadata or {}
         _check(path, table, metadata)
         vectors: Any = table["embedding"].chunk(0)
         embeddings = vectors.flatten().to_numpy(zero_copy_only=True)  # [N * 128]
+        names = [name for name in table.column_names if name != "embedding"]
+        slices = _slices(path, table)
         return cls(
-            path=path,
-            model_id=int(metadata[MODEL_ID_KEY], base=16),
-            categories=CategoryTable(tuple(json.loads(metadata[CATEGORIES_KEY]))),
+            folder=path.parent.resolve(),
+            identity=identity,
             table=table,
+            columns={name: table[name].chunk(0) for name in names},
             embeddings=embeddings.reshape(-1, EMBEDDING_SIZE),  # [N, 128]
-            category_counts=_category_counts(path, table),
+            slices=slices,
+            info=CatalogInfo(
+                location=str(path),
+                model_id=int(metadata[MODEL_ID_KEY], base=16),
+                categories=CategoryTable(tuple(json.loads(metadata[CATEGORIES_KEY]))),
+                category_counts={name: rows.stop - rows.start for name, rows in slices.items()},
+                columns=tuple(name for name in names if name not in _TYPES),
+            ),
         )
 
+    def product(self, row: int) -> Product:
+        """The product of a row, its image a URL or a full path."""
+        values = {name: column[row].as_py() for name, column in self.columns.items()}
+        image = values.pop("image")
+        return Product(
+            id=values.pop("id"),
+            category=values.pop("category"),
+            image=image if is_url(image) else str(self.folder / image),
+            columns=values,
+        )
+
+    def rows(self, ids: Iterable[str]) -> NDArray[np.int64]:
+        """The row of each id, -1 where there is none, [n]."""
+        import pyarrow.compute as pc  # Half of pyarrow's import time, and not needed to rank.
+
+        wanted: Any = pa.array(list(ids), pa.string())
+        found: Any = pc.index_in(wanted, value_set=self.columns["id"])
+        rows: NDArray[np.int64] = found.fill_null(-1).to_numpy().astype(np.int64)
+        return rows
+
+    def hits(self, rows: NDArray[Any]) -> Hits:
+        """The products of some rows."""
+        return Hits(_Products(self, rows), self.embeddings[rows])
+
+
+class _Products(Sequence[Product]):
+    """The products of some rows, each read when it is asked for: ties can be many."""
+
+    def __init__(self, content: _Content, rows: NDArray[Any]) -> None:
+        self._content = content
+        self._rows = rows
+
     def __len__(self) -> int:
-        return self.table.num_rows
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Product: ...
+    @overload
+    def __getitem__(self, index: slice) -> "_Products": ...
+    def __getitem__(self, index: int | slice) -> "Product | _Products":
+        if isinstance(index, slice):
+            return _Products(self._content, self._rows[index])
+        return self._content.product(int(self._rows[index]))
+
+
+class ArrowCatalog(Catalog):
+    """A catalog in an Arrow file; may be shared by threads.
+
+    What is changed is written to a new file that takes the old one's place, so that whoever has
+    that open keeps it whole.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a file that `completelook index` made. Raises CatalogError."""
+        self.path = Path(path)
+        self._content = _Content.read(self.path)
+        self._changing = Lock()
 
     @property
-    def ids(self) -> pa.StringArray:
-        """The products' ids, by row."""
-        ids: pa.StringArray = self.column("id")
-        return ids
+    def info(self) -> CatalogInfo:
+        """What the catalog is of."""
+        return self._content.info
 
-    def column(self, name: str) -> Any:
-        """A column by name, a pyarrow array.
+    def _search(self, query: NDArray[np.float32], category: str, top: int) -> Hits:
+        content = self._content
+        rows = content.slices[category]
+        with np.errstate(invalid="ignore", over="ignore"):  # What is not finite is told below.
+            similarities = content.embeddings[rows] @ query  # [n]
+            total = float(similarities.sum())
+        if not math.isfinite(total):  # One pass shows it; which one it is takes another.
+            self._require_finite(content, rows, similarities)
+        return content.hits(rows.start + _largest(similarities, top))
 
-        Raises CatalogError when there is none.
+    def get(self, ids: Sequence[str]) -> Hits:
+        """The products of some ids, in their order. Raises CatalogError for an id it lacks."""
+        rows = self._content.rows(ids)
+        if (rows < 0).any():
+            missing = ids[int(np.flatnonzero(rows < 0)[0])]
+            raise CatalogError(f"{self.path}: holds no product {missing!r}")
+        return self._content.hits(rows)
+
+    def upsert(self, products: Iterable[Product], embeddings: NDArray[np.float32]) -> None:
+        """Put products and their embeddings [n, 128] in, in place of those of the same ids.
+
+        Columns that either side lacks are empty there. Raises CatalogError, and then nothing is
+        changed.
         """
-        if name not in self.table.column_names:
-            known = ", ".join(self.table.column_names)
-            raise CatalogError(f"{self.path}: no column {name!r}: expected one of {known}")
-        return self.table[name].chunk(0)
+        products = list(products)
+        new = _table(self.path, products)
+        with self._changing:
+            content = self._current()
+            kept = self._without(content, (product.id for product in products))
+            old = content.table.select(list(content.columns)).take(kept)
+            try:
+                table = pa.concat_tables([old, new], promote_options="permissive")
+            except pa.ArrowException as error:
+                raise CatalogError(f"{self.path}: a column of another type: {error}") from error
+            self._replace(table, np.concatenate([content.embeddings[kept], embeddings]))
 
-    def row(self, index: int) -> dict[str, Any]:
-        """All columns of one product but its embedding."""
-        names = [name for name in self.table.column_names if name != "embedding"]
-        return {name: self.table[name][index].as_py() for name in names}
+    def delete(self, ids: Iterable[str]) -> int:
+        """Take products out; how many of the ids there were. Raises CatalogError."""
+        with self._changing:
+            content = self._current()
+            kept = self._without(content, ids)
+            if not len(kept):
+                raise CatalogError(f"{self.path}: would hold no products: delete the file instead")
+            gone = len(content.embeddings) - len(kept)
+            if gone:
+                table = content.table.select(list(content.columns)).take(kept)
+                self._replace(table, content.embeddings[kept])
+            return gone
 
-    def image_source(self, row: int) -> str:
-        """The picture of a product as a URL or a full path, ready for open_image."""
-        image = str(self.table["image"][row])
-        return image if is_url(image) else str(self.path.parent.resolve() / image)
+    def _current(self) -> _Content:
+        if _identity(self.path) != self._content.identity:
+            raise CatalogError(
+                f"{self.path}: was replaced since it was opened: open it anew to change it"
+            )
+        return self._content
 
-    def slice(self, category: str) -> CatalogSlice:
-        """The products of a category, by its full name.
+    def _without(self, content: _Content, ids: Iterable[str]) -> NDArray[np.int64]:
+        """The rows of all products but those of some ids."""
+        return np.setdiff1d(np.arange(len(content.embeddings)), content.rows(ids))
 
-        Raises CategoryError when the catalog holds none, listing what it holds.
-        """
-        first_row = 0
-        for name, count in self.category_counts.items():
-            if name == category:
-                rows = slice(first_row, first_row + count)
-                return CatalogSlice(
-                    category=category,
-                    first_row=first_row,
-                    ids=self.column("id")[rows],
-                    images=self.column("image")[rows],
-                    embeddings=self.embeddings[rows],  # [n, 128]
-                )
-            first_row += count
-        held = ", ".join(repr(name) for name in self.category_counts)
-        raise CategoryError(f"{self.path} holds no products of {category!r}: it holds {held}")
+    def _replace(self, products: pa.Table, embeddings: NDArray[np.float32]) -> None:
+        info = self.info
+        names = info.categories.names
+        write_catalog(self.path, products, embeddings, model_id=info.model_id, categories=names)
+        self._content = _Content.read(self.path)
 
-    def require_model(self, model_id: int, server: str) -> None:
-        """Raises ModelMismatch unless the catalog was made by the model that `server` runs."""
-        if model_id != self.model_id:
-            raise ModelMismatch(
-                f"{self.path} was made by model {format_model_id(self.model_id)}, "
-                f"but {server} runs {format_model_id(model_id)}: make it anew with "
-                f"`completelook index PRODUCTS --catalog {self.path} --server {server}`"
+    def _require_finite(
+        self, content: _Content, rows: slice, similarities: NDArray[np.float32]
+    ) -> None:
+        bad = np.flatnonzero(~np.isfinite(similarities))
+        if len(bad):
+            product = content.product(rows.start + int(bad[0]))
+            raise CatalogError(
+                f"{self.path}: the embedding of product {product.id!r} is not finite: "
+                "index the products again"
             )
 
 
@@ -164,6 +245,7 @@ def write_catalog(
     """
     path = Path(path)
     check_replaceable(path)
+    require_embeddings(products["id"], embeddings)
     table = _arranged(path, products, embeddings).replace_schema_metadata(
         {
             FORMAT_KEY: FORMAT,
@@ -171,15 +253,10 @@ def write_catalog(
             CATEGORIES_KEY: json.dumps(categories, ensure_ascii=False),
         }
     )
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with writing(path):
-            with pa.OSFile(str(beside), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
-                out.write_table(table)
-            Catalog.open(beside)  # What cannot be opened must not replace what can.
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with writing(path), replacing(path) as beside:
+        with pa.OSFile(str(beside), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
+            out.write_table(table)
+        _Content.read(beside)  # What cannot be opened must not replace what can.
 
 
 @contextmanager
@@ -203,10 +280,42 @@ def check_replaceable(path: Path) -> None:
         raise CatalogError(f"{path}: is there already and is not a catalog: give another name")
 
 
+def _largest(similarities: NDArray[np.float32], top: int) -> NDArray[np.intp]:
+    """The places of the `top` largest, and of those that may tie with the last of them, [k].
+
+    The one pass over every product is in float32, where equal vectors at different rows may differ
+    in the last bit: what is within rounding of the last place is kept, to be settled exactly.
+    """
+    if top >= len(similarities):
+        return np.arange(len(similarities))
+    last = np.partition(similarities, -top)[-top]
+    return np.flatnonzero(similarities >= last - ROUNDING)
+
+
+def _table(path: Path, products: Sequence[Product]) -> pa.Table:
+    """Products as a table, the columns that some of them lack empty there."""
+    own = dict.fromkeys(name for product in products for name in product.columns)
+    if reserved := own.keys() & _TYPES.keys():
+        raise CatalogError(f"{path}: {sorted(reserved)} cannot be columns of the shop's own")
+    ids = [product.id for product in products]
+    if len(set(ids)) < len(ids):
+        raise CatalogError(f"{path}: ids must be unique among the products to put in")
+    columns: dict[str, Any] = {
+        name: pa.array([getattr(product, name) for product in products], pa.string())
+        for name in ("id", "category", "image")
+    }
+    try:
+        columns |= {
+            name: pa.array([product.columns.get(name) for product in products]) for name in own
+        }
+    except pa.ArrowException as error:
+        raise CatalogError(f"{path}: a column of values of several types: {error}") from error
+    return pa.table(columns)
+
+
 def _arranged(path: Path, products: pa.Table, embeddings: NDArray[np.float32]) -> pa.Table:
     """The catalog's columns in their order, its rows sorted, each column one block."""
-    # Half of pyarrow's import time, and needed only to write.
-    import pyarrow.compute as pc
+    import pyarrow.compute as pc  # Half of pyarrow's import time, and needed only to write.
 
     order = pc.sort_indices(products, [("category", "ascending"), ("id", "ascending")])
     products = products.take(order)
@@ -226,6 +335,15 @@ def _stored(folder: Path, image: str) -> str:
     if is_url(image) or not Path(image).is_relative_to(folder):
         return image
     return Path(image).relative_to(folder).as_posix()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What a file at a path and another one that takes its place differ in."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
 
 
 def _map(path: Path) -> pa.Table:
@@ -256,9 +374,12 @@ def _check(path: Path, table: pa.Table, metadata: Mapping[bytes, bytes]) -> None
         raise CatalogError(f"{path}: a catalog must be one record batch with products in it")
 
 
-def _category_counts(path: Path, table: pa.Table) -> dict[str, int]:
+def _slices(path: Path, table: pa.Table) -> dict[str, slice]:
     runs: Any = table["category"].chunk(0).dictionary_encode()
     codes = runs.indices.to_numpy()  # [N], in the order of first appearance
     if (np.diff(codes) < 0).any():
         raise CatalogError(f"{path}: its rows are not sorted by category: index the products again")
-    return dict(zip(runs.dictionary.to_pylist(), np.bincount(codes).tolist(), strict=True))
+    stops = np.bincount(codes).cumsum().tolist()
+    starts = [0, *stops[:-1]]
+    names = runs.dictionary.to_pylist()
+    return {name: slice(*rows) for name, *rows in zip(names, starts, stops, strict=True)}

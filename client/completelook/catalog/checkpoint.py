@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from completelook.catalog.arrow import EMBEDDING_TYPE, MODEL_ID_KEY, format_model_id, writing
+from completelook.catalog.arrow import EMBEDDING_TYPE, MODEL_ID_KEY, writing
+from completelook.catalog.catalog import format_model_id
 from completelook.contract import EMBEDDING_SIZE
+from completelook.files import replacing, sync
 from completelook.images import is_url
 
 FLUSH_ROWS = 256
@@ -105,13 +107,12 @@ class Checkpoint:
 
     def _open(self, batches: list[pa.RecordBatch]) -> None:
         """Start the file anew, since nothing can be appended to a stream that was cut off."""
-        beside = self._path.with_name(f"{self._path.name}.tmp")
-        with writing(self._path):
+        with writing(self._path), replacing(self._path) as beside:
+            # Stays open beyond the block: what is appended goes to the same file under its name.
             self._file = pa.OSFile(str(beside), "wb")
             self._writer = pa.ipc.new_stream(self._file, self._schema)
             for batch in batches:
                 self._writer.write_batch(batch)
-            beside.replace(self._path)
 
     def _flush(self) -> None:
         if self._pending:
@@ -123,6 +124,7 @@ class Checkpoint:
                 self._writer.write_batch(
                     pa.record_batch([*columns, embeddings], schema=self._schema)
                 )
+                sync(self._path)
             self._pending.clear()
         self._flushed_s = time.monotonic()
 

@@ -2,10 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,28 +11,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-from completelook.catalog.arrow import check_replaceable, format_model_id, write_catalog, writing
+from completelook.catalog.arrow import check_replaceable, write_catalog, writing
+from completelook.catalog.catalog import format_model_id
 from completelook.catalog.categories import CategoryTable
 from completelook.catalog.checkpoint import Checkpoint, Fingerprint
-from completelook.catalog.products import read_products
-from completelook.concurrency import Window
+from completelook.catalog.products import ProductSource, read_products
+from completelook.concurrency import Window, map_as_completed
 from completelook.contract import EMBEDDING_SIZE, IMAGE_SIZE
-from completelook.errors import CatalogError, CategoryError, ImageError, ModelMismatch
+from completelook.errors import (
+    CatalogError,
+    CategoryError,
+    ContractError,
+    ImageError,
+    ModelMismatch,
+)
+from completelook.files import replacing
 from completelook.images.decode import ImageSource
 
 OnError = Literal["skip", "fail"]
+Progress = Callable[[int, int], None]  # called with how many products are done, and of how many
 
 _BLANK = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 
@@ -93,14 +89,19 @@ def checkpoint_path(catalog_path: str | Path) -> Path:
 
 
 def index(
-    products_path: str | Path,
+    products: ProductSource,
     catalog_path: str | Path,
     look: Embedder,
     *,
     on_error: OnError = "skip",
     in_flight: int = 32,
+    progress: Progress | None = None,
 ) -> IndexReport:
-    """Embed every product and write the catalog, showing progress on stderr.
+    """Embed every product and write the catalog.
+
+    Products come as the path of a table or a folder (see `read_products`), as a pyarrow, pandas or
+    polars table, or one by one as `Product`s or mappings. `progress` is called with the number of
+    products done and of all, first with those that an earlier run has done.
 
     A category that the model knows is stored under the model's name, any other as it stands. A
     picture that cannot be read is skipped and listed in `FILE.failures.csv`, or, with "fail", an
@@ -108,24 +109,25 @@ def index(
     until the new one is whole. At most `in_flight` requests run at a time, fewer while the server
     is slow or refuses some.
 
-    Raises TableError, ImageError, ServerError, CatalogError, ModelMismatch.
+    Raises TableError, ImageError, ServerError, CatalogError, ModelMismatch, and ContractError for a
+    product whose embedding is not finite.
     """
     started_s = time.monotonic()
     path = Path(catalog_path)
     check_replaceable(path)
-    products = read_products(products_path).table
+    table = read_products(products).table
     # A blank picture tells which weights answer, or that none do, before the work begins.
     model_id = look.embed_product(_BLANK).model_id
     categories = look.categories()
-    products, unknown = _in_model_names(products, categories)
+    table, unknown = _in_model_names(table, categories)
     with Checkpoint(checkpoint_path(path), model_id) as checkpoint:
-        run = _Run(products, look, model_id, checkpoint, on_error, in_flight)
-        run.embed_all()
+        run = _Run(table, look, model_id, checkpoint, on_error, in_flight)
+        run.embed_all(progress or _unseen)
     _write_failures(path, run.failures)
     _write(path, run, model_id, categories)
     checkpoint.remove()
     seconds = time.monotonic() - started_s
-    indexed = len(products) - len(run.failures)
+    indexed = len(table) - len(run.failures)
     return IndexReport(
         indexed=indexed,
         resumed=run.resumed,
@@ -160,24 +162,19 @@ class _Run:
         self._ids: list[Any] = products["id"].to_pylist()
         self._images: list[Any] = products["image"].to_pylist()
 
-    def embed_all(self) -> None:
+    def embed_all(self, progress: Progress) -> None:
         """Embed what no earlier run has, many requests at a time for the server to batch."""
         rows = [row for row in range(len(self.products)) if not self._resume(row)]
-        pool = ThreadPoolExecutor(self._window.most)
-        try:
-            with _progress() as progress:
-                bar = progress.add_task("", total=len(self.products), completed=self.resumed)
-                # Twice as many as threads: none of these ever waits for the next row.
-                for finished in _as_completed(pool, self._embed, rows, 2 * self._window.most):
-                    finished.result()
-                    progress.advance(bar)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        progress(self.resumed, len(self.products))
+        # In whatever order they come, so that a slow picture holds up no other.
+        calls = map_as_completed(self._embed, rows, in_flight=self._window.most)
+        for done, _ in enumerate(calls, start=self.resumed + 1):
+            progress(done, len(self.products))
         self.failures = {row: self.failures[row] for row in sorted(self.failures)}
 
     def _resume(self, row: int) -> bool:
         embedding = self._checkpoint.find(self._images[row])
-        if embedding is None:
+        if embedding is None or not np.isfinite(embedding).all():
             return False
         self.embeddings[row] = embedding
         self.resumed += 1
@@ -195,29 +192,21 @@ class _Run:
                 raise ImageError(f"product {self._ids[row]!r}: {error}") from error
             self.failures[row] = Failure(self._ids[row], image, str(error))
             return
+        except ContractError as error:
+            raise ContractError(f"product {self._ids[row]!r}: {error}") from error
         if product.model_id != self._model_id:
             raise ModelMismatch(
                 f"the server went from model {format_model_id(self._model_id)} to "
                 f"{format_model_id(product.model_id)} while it was indexing: "
                 "run the same command again once all of it runs the same model"
             )
+        if not np.isfinite(product.embedding).all():
+            raise ContractError(
+                f"product {self._ids[row]!r}: the server's embedding of {image} is not finite: "
+                "export the model again with `completelook-build export` and restart the server"
+            )
         self.embeddings[row] = product.embedding
         self._checkpoint.add(fingerprint, product.embedding)
-
-
-def _as_completed(
-    pool: ThreadPoolExecutor, call: Callable[[int], None], rows: Iterable[int], limit: int
-) -> Iterator["Future[None]"]:
-    """Finished calls in whatever order, so that a slow picture holds up no other.
-
-    At most `limit` are under way at a time.
-    """
-    waiting = iter(rows)
-    under_way = {pool.submit(call, row) for row in islice(waiting, limit)}
-    while under_way:
-        finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-        yield from finished
-        under_way |= {pool.submit(call, row) for row in islice(waiting, len(finished))}
 
 
 def _in_model_names(
@@ -262,25 +251,9 @@ def _write_failures(path: Path, failures: Mapping[int, Failure]) -> None:
     if not failures:
         listing.unlink(missing_ok=True)
         return
-    with writing(listing):
-        csv.write_csv(pa.Table.from_pylist([asdict(each) for each in failures.values()]), listing)
+    with writing(listing), replacing(listing) as beside:
+        csv.write_csv(pa.Table.from_pylist([asdict(each) for each in failures.values()]), beside)
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-    )
-
-
-class _Speed(ProgressColumn):
-    """Images per second, of late."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} images/s")
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody asked to see."""

@@ -1,7 +1,7 @@
 """Tables and folders of products, as users keep them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ import pyarrow.compute as pc
 from PIL import Image
 from pyarrow import csv, json, parquet
 
+from completelook.catalog.catalog import Product
 from completelook.catalog.categories import SEPARATOR
 from completelook.errors import TableError
 from completelook.images import is_url
+
+# A path, a pyarrow, pandas or polars table, or products one by one.
+ProductSource = str | Path | Iterable[Product | Mapping[str, Any]] | Any
 
 REQUIRED = ("id", "image", "category")
 _TEXT = pa.schema([(name, pa.string()) for name in REQUIRED])
@@ -37,26 +41,64 @@ class Products:
         return self.table.num_rows
 
 
-def read_products(path: str | Path) -> Products:
-    """Products from a CSV, Parquet or JSON-lines table, or from a folder per category.
+def read_products(source: ProductSource) -> Products:
+    """Products from a CSV, Parquet or JSON-lines table, a folder per category, or from memory.
 
-    Ids are text whatever they look like; the types of the user's own columns are inferred. Image
-    paths of a table are relative to it. In a folder a product's id is its file's name without the
-    suffix, and nested folders make a path: `Furniture/Chairs` holds `Furniture|Chairs`.
+    In memory they are a pyarrow, pandas or polars table, or `Product`s or mappings one by one. Ids
+    are text whatever they look like; the types of the shop's own columns are inferred. Image paths
+    of a file are relative to it, others to the working folder. In a folder a product's id is its
+    file's name without the suffix, and nested folders make a path: `Furniture/Chairs` holds
+    `Furniture|Chairs`.
 
     Raises TableError.
     """
-    path = Path(path)
-    if path.is_dir():
-        table = _read_folder(path)
-    elif path.is_file():
-        table = _read_table(path)
+    if isinstance(source, str | Path):
+        path = Path(source)
+        folder = (path if path.is_dir() else path.parent).resolve()
+        table = _read_path(path)
     else:
-        raise TableError(f"{path}: no such file or folder: {_EXPECTED}")
+        path, folder = Path("the products"), Path.cwd()
+        table = _with_text_first(path, _from_memory(source)).replace_schema_metadata(None)
     _check(path, table)
-    folder = (path if path.is_dir() else path.parent).resolve()
     images = pa.array([_full(folder, image) for image in _texts(table, "image")], pa.string())
     return Products(table.set_column(table.column_names.index("image"), "image", images))
+
+
+def _from_memory(source: Any) -> pa.Table:
+    try:
+        if hasattr(source, "__arrow_c_stream__"):  # pyarrow, pandas, polars, DuckDB
+            table = pa.table(source)
+            return table.select([name for name in table.column_names if not _is_index(name)])
+        rows = [_row(product) for product in source]
+        names = dict.fromkeys([*REQUIRED, *(name for row in rows for name in row)])
+        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except (TypeError, pa.ArrowException) as error:
+        raise TableError(f"products that cannot be read ({error}): {_EXPECTED}") from error
+
+
+def _row(product: Any) -> dict[str, Any]:
+    if isinstance(product, Product):
+        fixed = {"id": product.id, "image": product.image, "category": product.category}
+        return {**product.columns, **fixed}
+    if isinstance(product, Mapping):
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in product.items()
+        }
+    raise TableError(f"a product is {product!r}: expected a Product or a mapping")
+
+
+def _is_index(name: str) -> bool:
+    """Whether a column is only the numbers of a pandas frame's rows."""
+    return name.startswith("__index_level_")
+
+
+def _read_path(path: Path) -> pa.Table:
+    if path.is_dir():
+        return _read_folder(path)
+    if path.is_file():
+        return _read_table(path)
+    raise TableError(f"{path}: no such file or folder: {_EXPECTED}")
 
 
 def _read_table(path: Path) -> pa.Table:

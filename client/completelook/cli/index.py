@@ -9,7 +9,7 @@ import typer
 from completelook.cli.options import DEFAULT_SERVER, Server
 
 if TYPE_CHECKING:
-    from completelook.catalog.indexing import IndexReport
+    from completelook.catalog import IndexReport
 
 _EXIT_SKIPPED_IMAGES = 3
 
@@ -36,11 +36,14 @@ def index(
     ] = OnError.SKIP,
 ) -> None:
     """Embed products into a catalog file."""
-    from completelook.catalog.indexing import index as index_products
+    from completelook.catalog import index as index_products
     from completelook.clients import CompleteLook
+    from completelook.progress import progress_bar
 
-    with CompleteLook(server) as look:
-        report = index_products(products, catalog, look, on_error=on_error.value)
+    with CompleteLook(server) as look, progress_bar("indexing", unit="images") as bar:
+        report = index_products(
+            products, catalog, look, on_error=on_error.value, progress=bar.update
+        )
     _print_index_report(report, catalog)
     if report.failures:
         raise typer.Exit(_EXIT_SKIPPED_IMAGES)
@@ -48,7 +51,7 @@ def index(
 
 def _print_index_report(report: "IndexReport", catalog: Path) -> None:
     """Say on stderr what an indexing run did; the catalog is its only result."""
-    from completelook.catalog.indexing import failures_path
+    from completelook.catalog import failures_path
 
     typer.echo(
         f"wrote {catalog}: {report.indexed} products at {report.images_per_s:.1f} images/s",

@@ -1,18 +1,18 @@
 """`completelook rank`."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from completelook.cli.options import DEFAULT_SERVER, Server
 
 if TYPE_CHECKING:
-    from completelook.catalog.arrow import Catalog
-    from completelook.ranking.ranking import RankedScene
+    from completelook.ranking import Match, RankedScene
 
 
 def _from_0_to_1(value: float | None) -> float | None:
@@ -36,6 +36,12 @@ def rank(
             metavar="0..1", callback=_from_0_to_1, help="Leave out what fits less; may leave none."
         ),
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="A column to show beside the product's name; may be repeated."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per product and line.")
     ] = False,
@@ -49,10 +55,11 @@ def rank(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Rank the products of a catalog that complement each scene."""
-    from completelook.catalog.arrow import Catalog
+    from completelook.catalog import Catalog
     from completelook.clients import CompleteLook
 
     opened = Catalog.open(catalog)
+    columns = opened.columns_to_show(show or ())
     keep_regions = html is not None or explain is not None
     ranked = []
     with CompleteLook(server) as look:
@@ -64,39 +71,47 @@ def rank(
             min_compatibility=min_compatibility,
             regions=keep_regions,
         ):
-            _print_matches(scene, opened, as_json=as_json)
+            _print_matches(scene, columns, as_json=as_json)
             if keep_regions:
                 ranked.append(scene)
     if explain is not None:
-        _save_overlays(ranked, opened, explain)
+        from completelook.explain import save_overlays
+
+        paths = save_overlays(ranked, opened.categories, explain)
+        typer.echo(f"wrote {len(paths)} pictures to {explain}", err=True)
     if html is not None:
-        _save_report(ranked, opened, html)
+        from completelook.explain import write_report
+
+        write_report(html, ranked, opened, show=columns)
+        typer.echo(f"wrote {html}", err=True)
 
 
-def _print_matches(scene: "RankedScene", catalog: "Catalog", *, as_json: bool) -> None:
+def _print_matches(scene: "RankedScene", columns: Sequence[str], *, as_json: bool) -> None:
     if not as_json:
         from completelook.cli.tables import print_tables
 
-        print_tables(scene, catalog)
+        print_tables(scene, columns)
         return
     for category, matches in scene.matches.items():
         if not matches:
             typer.echo(f"{category} for {scene.source}: nothing fits", err=True)
         for match in matches:
-            line = {"scene": scene.source, **asdict(match)}
-            del line["row"]
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            line = {"scene": scene.source, **_fields(match), "product": match.shown(columns)}
+            typer.echo(json.dumps(_as_json(line), ensure_ascii=False, allow_nan=False))
 
 
-def _save_overlays(scenes: Sequence["RankedScene"], catalog: "Catalog", directory: Path) -> None:
-    from completelook.explain.overlay import save_overlays
-
-    paths = save_overlays(scenes, catalog.categories, directory)
-    typer.echo(f"wrote {len(paths)} pictures to {directory}", err=True)
+def _fields(match: "Match") -> dict[str, Any]:
+    return {field.name: getattr(match, field.name) for field in fields(match)}
 
 
-def _save_report(scenes: Sequence["RankedScene"], catalog: "Catalog", path: Path) -> None:
-    from completelook.explain.report import write_report
-
-    write_report(path, scenes, catalog)
-    typer.echo(f"wrote {path}", err=True)
+def _as_json(value: Any) -> Any:
+    """A value of any column as JSON has it: no number as null, a date or a decimal as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    return str(value)

@@ -1,6 +1,7 @@
 """Tables: ranked products as a person reads them in a terminal."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -8,21 +9,23 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from completelook.catalog.arrow import Catalog
-from completelook.ranking.ranking import Match, RankedScene
+from completelook.ranking import Match, RankedScene
 
 
-def print_tables(scene: RankedScene, catalog: Catalog) -> None:
-    """Print one table per category of a ranked scene to stdout; a line where nothing fits."""
+def print_tables(scene: RankedScene, columns: Sequence[str] = ()) -> None:
+    """Print one table per category of a ranked scene to stdout; a line where nothing fits.
+
+    Each product with what it has in some of the shop's columns.
+    """
     scene_name = Path(scene.source).name
     for category, matches in scene.matches.items():
         if matches:
-            _print_whole(_table(scene_name, category, matches, catalog))
+            _print_whole(_table(scene_name, category, matches, columns))
         else:
             print(f"{category} for {scene_name}: nothing fits\n")
 
 
-def _table(scene_name: str, category: str, matches: list[Match], catalog: Catalog) -> Table:
+def _table(scene_name: str, category: str, matches: list[Match], columns: Sequence[str]) -> Table:
     table = Table(
         title=f"[bold]{_plain(category)}[/] for {_plain(scene_name)}",
         title_justify="left",
@@ -30,23 +33,23 @@ def _table(scene_name: str, category: str, matches: list[Match], catalog: Catalo
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    names = [str(catalog.row(match.row).get("name") or "") for match in matches]
     table.add_column("#", justify="right", style="dim")
     table.add_column("id", overflow="fold")
-    if any(names):
-        table.add_column("name", overflow="fold")
+    for column in columns:
+        table.add_column(_plain(column), overflow="fold")
     # All matches of a model have a compatibility, or none has.
     calibrated = any(match.compatibility is not None for match in matches)
     if calibrated:
         table.add_column("compatibility", justify="right")
     for heading in ("distance", "global", "local"):
         table.add_column(heading, justify="right", style="" if heading == "distance" else "dim")
-    for match, name in zip(matches, names, strict=True):
+    for match in matches:
+        shown = match.shown(columns).values()
         distances = (match.distance, match.global_distance, match.local_distance)
         table.add_row(
             str(match.rank),
             _plain(match.id),
-            *([_plain(name)] if any(names) else []),
+            *("" if value is None else _plain(str(value)) for value in shown),
             *([f"{match.compatibility:.3f}"] if calibrated else []),
             *(f"{distance:.4f}" for distance in distances),
         )

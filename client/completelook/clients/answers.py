@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook.catalog.arrow import Catalog
+from completelook.catalog import Catalog
 from completelook.contract import EMBED_PRODUCT
 from completelook.errors import ContractError, NotCalibrated, UsageError
-from completelook.ranking.calibration import Calibration
-from completelook.ranking.ranking import Match, compatible, rank
+from completelook.ranking import Calibration, Match, compatible, rank
 from completelook.triton import ProductEmbedding, SceneEmbedding
 
 

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook.catalog.arrow import Catalog
+from completelook.catalog import Catalog
 from completelook.clients.answers import rank_categories, stacked
 from completelook.clients.client import SCENES_IN_FLIGHT
 from completelook.clients.served_model import Configuration, ServedModel
@@ -25,8 +25,7 @@ from completelook.images import (
     is_url,
     load_image,
 )
-from completelook.ranking.calibration import Calibration
-from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
+from completelook.ranking import Calibration, Match, RankedScene, categories_to_rank
 from completelook.triton import AsyncConnection, ProductEmbedding, SceneEmbedding
 
 # As many as a server works on and lets wait; the others wait here, undecoded.

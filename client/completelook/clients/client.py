@@ -7,14 +7,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook.catalog.arrow import Catalog
+from completelook.catalog import Catalog
 from completelook.clients.answers import rank_categories, stacked
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
 from completelook.images import ImageSource, load_image
-from completelook.ranking.calibration import Calibration
-from completelook.ranking.ranking import Match, RankedScene, categories_to_rank
+from completelook.ranking import Calibration, Match, RankedScene, categories_to_rank
 from completelook.triton import Connection, ProductEmbedding, SceneEmbedding
 
 SCENES_IN_FLIGHT = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from completelook.catalog.arrow import format_model_id
+from completelook.catalog import format_model_id
 from completelook.clients.client import CompleteLook
 from completelook.clients.served_model import Configuration
 from completelook.concurrency import map_in_flight

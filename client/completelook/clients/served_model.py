@@ -11,7 +11,7 @@ from threading import Lock
 
 from completelook.contract import CALIBRATION_PARAMETER, CATEGORIES_PARAMETER, EMBED_SCENE
 from completelook.errors import ContractError
-from completelook.ranking.calibration import Calibration
+from completelook.ranking import Calibration
 
 # How long a configuration counts: a map calibrated anew keeps the model's id.
 MOST_AGE_S = 30.0

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,12 +10,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-from completelook.catalog.arrow import Catalog, format_model_id
+from completelook.catalog import Catalog, CategoryTable, format_model_id
 from completelook.concurrency import map_in_flight
 from completelook.errors import ImageError
-from completelook.explain.overlay import attention_map, overlay, shrunk
+from completelook.explain.overlays import attention_map, overlay, shrunk
+from completelook.files import replacing
 from completelook.images.decode import open_image
-from completelook.ranking.ranking import Match, RankedScene
+from completelook.ranking import Match, RankedScene
 
 _TEMPLATE = "report.html.jinja"
 _SCENE_SIDE = 900
@@ -38,6 +39,7 @@ class EmbeddedPicture:
 class _Product:
     match: Match
     name: str
+    details: Mapping[str, str]  # by column
     picture: EmbeddedPicture
 
 
@@ -55,12 +57,16 @@ class _Scene:
     categories: list[_Category]
 
 
-def write_report(path: Path, scenes: Iterable[RankedScene], catalog: Catalog) -> None:
+def write_report(
+    path: Path, scenes: Iterable[RankedScene], catalog: Catalog, *, show: Sequence[str] = ()
+) -> None:
     """Write the page; the scenes must be embedded with regions.
 
-    A product whose picture cannot be opened shows a placeholder.
+    A product stands under its name, where the catalog has one, with the columns to `show`. One
+    whose picture cannot be opened shows a placeholder.
 
-    Raises ImageError for a scene that cannot be opened, OSError.
+    Raises CatalogError for a column the catalog lacks, ImageError for a scene that cannot be
+    opened, OSError.
     """
     environment = Environment(
         loader=PackageLoader("completelook.explain", ""),
@@ -69,60 +75,61 @@ def write_report(path: Path, scenes: Iterable[RankedScene], catalog: Catalog) ->
         lstrip_blocks=True,
     )
     page = environment.get_template(_TEMPLATE).stream(
-        scenes=_prepared(scenes, catalog),
-        catalog_name=catalog.path.name,
+        scenes=_prepared(scenes, catalog, show),
+        catalog_name=Path(catalog.info.location).name,
         product_count=len(catalog),
         model_id=format_model_id(catalog.model_id),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        page.dump(str(unfinished), encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as beside:
+        page.dump(str(beside), encoding="utf-8")
 
 
-def _prepared(scenes: Iterable[RankedScene], catalog: Catalog) -> Iterator[_Scene]:
+def _prepared(
+    scenes: Iterable[RankedScene], catalog: Catalog, show: Sequence[str]
+) -> Iterator[_Scene]:
     """The scenes as the template shows them, one at a time: a page can be larger than memory."""
     product_picture = lru_cache(maxsize=2048)(_product_picture)
+    columns = catalog.columns_to_show(show)
+    name_column = next(iter(catalog.columns_to_show()), "")
     for scene in scenes:
         photo = shrunk(open_image(scene.source), _SCENE_SIDE)
-        rows = list({match.row for matches in scene.matches.values() for match in matches})
-        sources = [catalog.image_source(row) for row in rows]
-        pictures = map_in_flight(product_picture, sources, in_flight=_PRODUCTS_IN_FLIGHT)
-        pictures_by_row = dict(zip(rows, pictures, strict=True))
+        images = list({match.image for matches in scene.matches.values() for match in matches})
+        pictures = map_in_flight(product_picture, images, in_flight=_PRODUCTS_IN_FLIGHT)
+        by_image = dict(zip(images, pictures, strict=True))
         yield _Scene(
             name=Path(scene.source).name,
             photo=embedded_picture(photo),
             categories=[
-                _category(scene, photo, category, matches, pictures_by_row, catalog)
+                _Category(
+                    path=category.split("|"),
+                    overlay=_overlay(scene, photo, category, catalog.categories),
+                    products=[
+                        _product(match, columns, name_column, by_image[match.image])
+                        for match in matches
+                    ],
+                )
                 for category, matches in scene.matches.items()
             ],
         )
 
 
-def _category(
-    scene: RankedScene,
-    photo: Image.Image,
-    category: str,
-    matches: list[Match],
-    pictures_by_row: Mapping[int, EmbeddedPicture],
-    catalog: Catalog,
-) -> _Category:
-    attention = attention_map(scene.embedding, catalog.categories.resolve(category))
-    return _Category(
-        path=category.split("|"),
-        overlay=embedded_picture(overlay(shrunk(photo, _OVERLAY_SIDE), attention)),
-        products=[
-            _Product(
-                match=match,
-                name=str(catalog.row(match.row).get("name") or ""),
-                picture=pictures_by_row[match.row],
-            )
-            for match in matches
-        ],
-    )
+def _overlay(
+    scene: RankedScene, photo: Image.Image, category: str, categories: CategoryTable
+) -> EmbeddedPicture:
+    attention = attention_map(scene.embedding, categories.resolve(category))
+    return embedded_picture(overlay(shrunk(photo, _OVERLAY_SIDE), attention))
+
+
+def _product(
+    match: Match, columns: Sequence[str], name_column: str, picture: EmbeddedPicture
+) -> _Product:
+    details = {
+        column: str(value)
+        for column, value in match.shown(columns).items()
+        if value is not None and column != name_column
+    }
+    name = match.product.get(name_column)
+    return _Product(match, "" if name is None else str(name), details, picture)
 
 
 def _product_picture(source: str) -> EmbeddedPicture:

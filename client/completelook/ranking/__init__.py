@@ -1,1 +1,19 @@
-"""Ranking: the products of a catalog, most compatible with a scene first."""
+"""Ranking: the distance, the nearest products of a category, and what a distance means."""
+
+from completelook.ranking.calibration import Calibration
+from completelook.ranking.ranking import (
+    Match,
+    RankedScene,
+    categories_to_rank,
+    compatible,
+    rank,
+)
+
+__all__ = [
+    "Calibration",
+    "Match",
+    "RankedScene",
+    "categories_to_rank",
+    "compatible",
+    "rank",
+]

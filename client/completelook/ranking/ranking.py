@@ -6,18 +6,16 @@ With unit vectors and an attention that sums to 1, the paper's sum over regions 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook.catalog.arrow import Catalog
-from completelook.errors import CategoryError
+from completelook.catalog import Catalog
+from completelook.errors import CategoryError, ContractError
 from completelook.ranking.calibration import Calibration
 from completelook.triton.embeddings import SceneEmbedding
-
-# Far above float32's rounding of a sum of 128 products, far below any difference that matters.
-_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,11 @@ class Match:
     global_distance: float  # to the scene as a whole
     local_distance: float  # to the regions the category attends to
     compatibility: float | None  # in [0, 1], larger is better; None of a model not calibrated
-    row: int  # in the catalog
+    product: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own columns
+
+    def shown(self, columns: Sequence[str]) -> dict[str, Any]:
+        """What the product has in some columns, see `Catalog.columns_to_show`."""
+        return {column: self.product.get(column) for column in columns}
 
 
 # Arrays have no one truth value, so ranked scenes compare by identity.
@@ -57,34 +59,41 @@ def rank(
 
     The catalog and the calibration must be of the scene's model, see `Catalog.require_model`.
 
-    Raises CategoryError.
+    Raises CategoryError, ContractError for a scene whose embedding is not finite, CatalogError for
+    such a product, and UsageError for a `top` below 1.
     """
-    category_row = catalog.categories.resolve(category)
-    products = catalog.slice(catalog.categories.names[category_row])
-    context = scene.contexts[category_row]
-    nearest = _nearest(products.embeddings, scene.embedding + context, top)
+    row = catalog.categories.resolve(category)
+    name = catalog.categories.names[row]
+    context = scene.contexts[row]
+    query = scene.embedding + context  # [128]
+    if not np.isfinite(query).all():
+        raise ContractError(
+            f"the scene's embedding for {name!r} is not finite: export the model again with "
+            "`completelook-build export` and restart the server"
+        )
+    hits = catalog.search(query, name, top=top)
 
-    embeddings = products.embeddings[nearest].astype(np.float64)  # [k, 128]
+    embeddings = hits.embeddings.astype(np.float64)  # [k, 128]
     global_distances = _squared_distances(embeddings, scene.embedding)  # [k]
     local_distances = _squared_distances(embeddings, context)  # [k]
     distances = (global_distances + local_distances) / 2  # [k]
     compatibilities = _compatibilities(calibration, distances)  # [k]
-    # Rows of a category stand in the order of their ids, and a stable sort keeps it among equals.
+    # Hits come in the order of their ids, and a stable sort keeps it among equals.
     order = np.argsort(distances, kind="stable")[:top]  # [top]
     return [
         Match(
             rank=place,
-            id=products.ids[int(nearest[index])].as_py(),
-            category=products.category,
-            image=catalog.image_source(row),
+            id=product.id,
+            category=product.category,
+            image=product.image,
             distance=float(distances[index]),
             global_distance=float(global_distances[index]),
             local_distance=float(local_distances[index]),
             compatibility=compatibilities[index],
-            row=row,
+            product=product.columns,
         )
         for place, index in enumerate(order, start=1)
-        for row in [products.first_row + int(nearest[index])]
+        for product in [hits.products[index]]
     ]
 
 
@@ -113,11 +122,13 @@ def categories_to_rank(catalog: Catalog, wanted: Sequence[str]) -> list[str]:
     names = catalog.categories.names
     if wanted:
         rows = dict.fromkeys(catalog.categories.resolve(name) for name in wanted)
-        return [catalog.slice(names[row]).category for row in rows]
+        for row in rows:
+            catalog.require_category(names[row])
+        return [names[row] for row in rows]
     held = [name for name in names if name in catalog.category_counts]
     if not held:
         raise CategoryError(
-            f"{catalog.path} holds none of its model's categories ({', '.join(names)}): "
+            f"{catalog.info.location} holds none of its model's categories ({', '.join(names)}): "
             "index products of these"
         )
     return held
@@ -129,21 +140,6 @@ def _compatibilities(
     if calibration is None:
         return [None] * len(distances)
     return [float(value) for value in calibration.compatibility(distances)]
-
-
-def _nearest(
-    embeddings: NDArray[np.float32], query: NDArray[np.float32], top: int
-) -> NDArray[np.intp]:
-    """The rows of the `top` products nearest to a query [128], and of those that may tie with them.
-
-    The one pass over every product is in float32, where equal vectors at different rows may differ
-    in the last bit: what is within rounding of the last place is kept, to be settled exactly.
-    """
-    similarities = embeddings @ query  # [n]
-    if top >= len(similarities):
-        return np.arange(len(similarities))
-    last = np.partition(similarities, -top)[-top]
-    return np.flatnonzero(similarities >= last - _ROUNDING)
 
 
 def _squared_distances(

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from completelook.catalog.categories import CategoryTable
+from completelook.catalog import CategoryTable
+from completelook.files import replacing
 from completelook.images.decode import open_image
-from completelook.ranking.ranking import RankedScene
+from completelook.ranking import RankedScene
 from completelook.triton.embeddings import SceneEmbedding
 
 # Heat from cold to hot: the middle of matplotlib's inferno, whose lightness rises evenly.
@@ -45,14 +46,14 @@ def save_overlays(
 
     Raises ImageError, OSError.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for scene, scene_name in zip(scenes, _scene_names(scenes), strict=True):
         photo = shrunk(open_image(scene.source), _LONGEST_SIDE)
         for category in scene.matches:
             path = directory / f"{scene_name}--{_file_name(category)}.jpg"
             attention = attention_map(scene.embedding, categories.resolve(category))
-            overlay(photo, attention).save(path, quality=90)
+            with replacing(path) as beside:
+                overlay(photo, attention).save(beside, "JPEG", quality=90)
             paths.append(path)
     return paths
 

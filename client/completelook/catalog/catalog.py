@@ -1,0 +1,178 @@
+"""The catalog: products and their embeddings, in whatever store holds them.
+
+Ranking, explanations and the command line know this interface alone. A store tells its `info` and
+does `search`, `get`, `upsert` and `delete`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from completelook.catalog.categories import CategoryTable
+from completelook.contract import EMBEDDING_SIZE
+from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
+
+# Far above float32's rounding of a sum of 128 products, far below any difference that matters.
+ROUNDING = 1e-5
+
+# The columns that name a product to a person, the best first; shops write them in any case.
+_NAME_COLUMNS = ("name", "title")
+
+
+def format_model_id(model_id: int) -> str:
+    """A MODEL_ID as it is stored and shown: 16 hexadecimal digits."""
+    return f"{model_id:016x}"
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product as its shop describes it."""
+
+    id: str
+    category: str
+    image: str  # a URL or a path
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own
+
+
+# Arrays have no one truth value, so these compare by identity.
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """Products that a catalog holds, and the embedding of each."""
+
+    products: Sequence[Product]  # n; a store may read each when it is asked for
+    embeddings: NDArray[np.float32]  # [n, 128]
+
+
+@dataclass(frozen=True)
+class CatalogInfo:
+    """What a catalog is of."""
+
+    location: str
+    model_id: int  # of the weights that made the embeddings
+    categories: CategoryTable  # the model's; products may be of others
+    category_counts: Mapping[str, int]  # products of each category held
+    columns: tuple[str, ...]  # the shop's own, beside id, category and image
+
+
+class Catalog(ABC):
+    """Products and their embeddings; `Catalog.open` finds the store that holds them."""
+
+    @staticmethod
+    def open(location: str | Path) -> "Catalog":
+        """A catalog that `completelook index` made, by the path of its file.
+
+        Raises CatalogError.
+        """
+        from completelook.catalog.arrow import ArrowCatalog  # A store builds on this module.
+
+        return ArrowCatalog(location)
+
+    @property
+    @abstractmethod
+    def info(self) -> CatalogInfo:
+        """What the catalog is of."""
+
+    @abstractmethod
+    def get(self, ids: Sequence[str]) -> Hits:
+        """The products of some ids, in their order. Raises CatalogError for an id it lacks."""
+
+    @abstractmethod
+    def upsert(self, products: Iterable[Product], embeddings: NDArray[np.float32]) -> None:
+        """Put products and their embeddings [n, 128] in, in place of those of the same ids.
+
+        Raises CatalogError, and then nothing is changed.
+        """
+
+    @abstractmethod
+    def delete(self, ids: Iterable[str]) -> int:
+        """Take products out; how many of the ids there were. Raises CatalogError."""
+
+    @abstractmethod
+    def _search(self, query: NDArray[np.float32], category: str, top: int) -> Hits:
+        """`search` with arguments that make sense."""
+
+    def search(self, query: NDArray[np.float32], category: str, *, top: int) -> Hits:
+        """The `top` products of a category whose inner product with a query [128] is largest.
+
+        The category is given by its full name. With those that may tie with the last within
+        rounding (ROUNDING), to be settled by the caller; in the order of their ids.
+
+        Raises UsageError, CategoryError where the catalog holds none of the category, and
+        CatalogError where an embedding is not finite.
+        """
+        if top < 1:
+            raise UsageError(f"top is {top}, expected at least 1")
+        if query.shape != (EMBEDDING_SIZE,) or not np.isfinite(query).all():
+            raise UsageError(f"the query must be {EMBEDDING_SIZE} finite numbers")
+        self.require_category(category)
+        return self._search(query, category, top)
+
+    def __len__(self) -> int:
+        return sum(self.category_counts.values())
+
+    @property
+    def model_id(self) -> int:
+        """The id of the weights that made the embeddings."""
+        return self.info.model_id
+
+    @property
+    def categories(self) -> CategoryTable:
+        """The categories of the model that made the embeddings."""
+        return self.info.categories
+
+    @property
+    def category_counts(self) -> Mapping[str, int]:
+        """How many products of each category it holds."""
+        return self.info.category_counts
+
+    def require_category(self, name: str) -> None:
+        """Raises CategoryError unless it holds products of a category, listing what it holds."""
+        counts = self.category_counts
+        if name not in counts:
+            held = ", ".join(repr(each) for each in counts)
+            raise CategoryError(
+                f"{self.info.location} holds no products of {name!r}: it holds {held}"
+            )
+
+    def require_model(self, model_id: int, server: str) -> None:
+        """Raises ModelMismatch unless it was made by the model that `server` runs."""
+        info = self.info
+        if model_id != info.model_id:
+            raise ModelMismatch(
+                f"{info.location} was made by model {format_model_id(info.model_id)}, "
+                f"but {server} runs {format_model_id(model_id)}: make it anew with "
+                f"`completelook index PRODUCTS --catalog {info.location} --server {server}`"
+            )
+
+    def columns_to_show(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+        """The column that names a product, where there is one, then the wanted ones.
+
+        Raises CatalogError for a wanted one that the catalog lacks, listing what it has.
+        """
+        info = self.info
+        for name in wanted:
+            if name not in info.columns:
+                known = ", ".join(repr(each) for each in info.columns) or "no column of the shop's"
+                raise CatalogError(f"{info.location}: no column {name!r}: it has {known}")
+        by_name = {column.casefold(): column for column in reversed(info.columns)}
+        names = [by_name[name] for name in _NAME_COLUMNS if name in by_name]
+        return tuple(dict.fromkeys([*names[:1], *wanted]))
+
+
+def require_embeddings(ids: Any, embeddings: NDArray[np.float32]) -> None:
+    """Raises CatalogError unless each product has an embedding of 128 finite numbers."""
+    if embeddings.shape != (len(ids), EMBEDDING_SIZE):
+        raise CatalogError(
+            f"embeddings of shape {list(embeddings.shape)} for {len(ids)} products, "
+            f"expected [{len(ids)}, {EMBEDDING_SIZE}]"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        bad = np.flatnonzero(~np.isfinite(embeddings.sum(axis=1)))
+    if len(bad):
+        product_id = str(ids[int(bad[0])])
+        raise CatalogError(f"product {product_id!r}: its embedding is not finite: embed it again")
