@@ -2,7 +2,10 @@
 
 import pytest
 import torch
-from completelook.server.pytorch_backend.convolutions import pack_convolutions
+from completelook.server.pytorch_backend.convolutions import (
+    pack_convolutions,
+    packed_or_as_saved,
+)
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -264,3 +267,37 @@ def test_a_sum_has_a_place_of_its_own_where(kind):
         answer = packed(pictures(5))
     assert IN_PLACE not in ran.names
     torch.testing.assert_close(answer, module(pictures(5)), atol=1e-5, rtol=1e-5)
+
+
+def fail(*_):
+    raise TypeError("takes other arguments\nnow")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (torch._C, "_jit_pass_custom_pattern_based_rewrite_graph"),
+        (torch._C, "_create_function_from_graph"),
+        (torch.jit, "freeze"),
+    ],
+)
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "another"])
+def test_whatever_fails_in_torch_leaves_the_module_as_saved(monkeypatch, owner, name, gone):
+    if gone:
+        monkeypatch.delattr(owner, name)
+    else:
+        monkeypatch.setattr(owner, name, fail)
+    module, warned = scripted(TwoBlocks()), []
+    assert packed_or_as_saved(module, [pictures(2)], warned.append) is module
+    kind = "AttributeError" if gone else "TypeError: now"
+    assert warned[0].startswith(f"keeps its convolutions as saved: {kind}")
+
+
+@torch.inference_mode()
+def test_what_can_be_packed_is_without_a_warning():
+    module, warned = scripted(TwoBlocks()), []
+    packed = packed_or_as_saved(module, [pictures(2)], warned.append)
+    assert packed is not module
+    torch.testing.assert_close(packed(pictures(2)), module(pictures(2)), atol=1e-5, rtol=1e-5)
+    assert warned == []

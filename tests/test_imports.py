@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 
@@ -36,12 +37,39 @@ def test_importing_sets_up_no_logging() -> None:
     assert run.stderr == ""
 
 
-def test_importing_opens_no_connection() -> None:
-    code = (
-        "import socket\n"
-        "def refuse(*arguments): raise AssertionError('a connection was opened')\n"
-        "socket.socket.connect = refuse\n"
-        "from completelook import *\n"
-        "CompleteLook('localhost:1').close()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def connections(statement: str) -> tuple[bool, list[str]]:
+    """Whether a statement, in a fresh interpreter, reaches the server at ADDRESS; open sockets.
+
+    gRPC's sockets are made in C: the kernel is asked, not Python.
+    """
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        code = (
+            "import os, time\n"
+            f"ADDRESS = '127.0.0.1:{server.getsockname()[1]}'\n"
+            f"from completelook import *\n{statement}\n"
+            "time.sleep(0.3)\n"  # gRPC would connect from a thread of its own
+            "for name in os.listdir('/proc/self/fd'):\n"
+            "    link = f'/proc/self/fd/{name}'\n"
+            "    if os.path.islink(link) and os.readlink(link).startswith('socket:'): print(name)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        server.setblocking(False)
+        try:
+            server.accept()[0].close()  # also one that is closed by now
+        except BlockingIOError:
+            return False, run.stdout.decode().split()
+        return True, run.stdout.decode().split()
+
+
+def test_importing_and_making_clients_opens_no_connection() -> None:
+    assert connections("clients = CompleteLook(ADDRESS), AsyncCompleteLook(ADDRESS)") == (False, [])
+
+
+def test_a_connection_that_grpc_opens_would_be_seen() -> None:
+    question = "look = CompleteLook(ADDRESS, timeout_s=0.5)\ntry: look.categories()\n"
+    reached, _ = connections(f"{question}except ServerError: pass")
+    assert reached
+    _, sockets = connections("import socket; kept = socket.socket()")
+    assert len(sockets) == 1

@@ -6,6 +6,8 @@ addition, whose sum it puts into memory of its own. The layout cannot be saved i
 file, so it is made when a model is loaded.
 """
 
+from __future__ import annotations  # types of torch that are private as well
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,22 @@ _SETTINGS = "%padding, %stride, %dilation, %groups"  # in the order of the fused
 _ADDING_ARGUMENTS = 13
 
 
+def packed_or_as_saved(
+    module: torch.jit.ScriptModule, example: Sequence[Tensor], warn: Callable[[str], None]
+) -> Callable[..., Any]:
+    """The module with its convolutions packed where that works, as it was saved elsewhere.
+
+    `warn` is told why not. Any failure counts: the functions of torch that this rests on are
+    private, and may be gone or others in the next version.
+    """
+    try:
+        return pack_convolutions(module, example) or module
+    except Exception as exc:
+        reason = (str(exc).strip().splitlines() or ["no reason given"])[-1]
+        warn(f"keeps its convolutions as saved: {type(exc).__name__}: {reason}")
+        return module
+
+
 def pack_convolutions(
     module: torch.jit.ScriptModule, example: Sequence[Tensor]
 ) -> Callable[..., Any] | None:
@@ -30,7 +48,8 @@ def pack_convolutions(
     for; others are answered as well. So is any batch size, where the example is a batch of two or
     more. Results differ by rounding: what is fused is not rounded in between.
 
-    Raises RuntimeError for a module that cannot be written anew in this way.
+    Raises RuntimeError for a module that cannot be written anew in this way, and anything where
+    torch's private functions are not those of this version.
     """
     if not _fits(module):
         return None

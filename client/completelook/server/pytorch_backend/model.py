@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import torch.utils.dlpack
 import triton_python_backend_utils as triton
-from convolutions import pack_convolutions
+from convolutions import packed_or_as_saved
 from cores import Cores
 
 # libtorch refuses BF16 as an input or output type.
@@ -101,13 +101,12 @@ class TritonPythonModel:
         example = [
             torch.zeros(batch + size, dtype=kind) for size, kind in zip(sizes, types, strict=True)
         ]
+        warn = triton.Logger.log_warn
         with torch.inference_mode(self._inference_mode):
-            try:
-                return pack_convolutions(module, example) or module
-            except RuntimeError as exc:
-                name, reason = config["name"], str(exc).strip().splitlines()[-1]
-                triton.Logger.log_warn(f"model '{name}' keeps its convolutions as saved: {reason}")
-                return module
+            packed: Callable[..., Any] = packed_or_as_saved(
+                module, example, lambda reason: warn(f"model '{config['name']}' {reason}")
+            )
+            return packed
 
     def _answer(self, requests: Sequence[Any]) -> Iterator[Any]:
         inputs = [self._batch(requests, name) for name in self._inputs]
