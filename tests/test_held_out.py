@@ -9,7 +9,7 @@ from completelook_build.data import Dataset
 from completelook_build.errors import DataError
 from completelook_build.evaluation.calibration import calibrate_model
 from completelook_build.evaluation.evaluate import evaluate_model
-from completelook_build.report.sheet import make_sheet
+from completelook_build.evaluation.sheet import make_sheet
 from completelook_build.training import load_model, read_held_out
 
 JUDGES = {

@@ -11,7 +11,8 @@ from completelook import load_image
 from completelook_build.cli import app
 from completelook_build.data import Dataset
 from completelook_build.errors import DataError
-from completelook_build.export import TOP, PrecisionCost, measure_cost, run_chain, top_overlap
+from completelook_build.export import PrecisionCost, measure_cost, run_chain
+from completelook_build.export.precision_cost import TOP, top_overlap
 from completelook_build.showroom import CATEGORIES
 from completelook_build.training import load_model
 from PIL import Image

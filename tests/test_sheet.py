@@ -14,7 +14,7 @@ from completelook_build.evaluation.sheet import (
     make_sheet,
     thumbnail,
 )
-from completelook_build.features.store import Picture
+from completelook_build.features import Picture
 from completelook_build.report.picture_grid import Cell, Grid, shortened
 from PIL import Image
 from planted import CATEGORIES, plant_pairs

@@ -1,6 +1,8 @@
 """The backbone's features, kept on disk."""
 
 from completelook_build.features.backbone import prepare_backbone
+from completelook_build.features.extract import extract
+from completelook_build.features.picture import Picture
 from completelook_build.features.split import (
     PairFeatures,
     Split,
@@ -8,22 +10,15 @@ from completelook_build.features.split import (
     read_features,
     scene_picture,
 )
-from completelook_build.features.store import (
-    BATCH_SIZE,
-    Features,
-    Picture,
-    extract,
-    load_readable,
-)
+from completelook_build.features.store import Features, FeatureStore
 
 __all__ = [
-    "BATCH_SIZE",
+    "FeatureStore",
     "Features",
     "PairFeatures",
     "Picture",
     "Split",
     "extract",
-    "load_readable",
     "make_split",
     "prepare_backbone",
     "read_features",

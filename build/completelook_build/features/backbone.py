@@ -10,8 +10,9 @@ from completelook_build import distributed
 from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
 from completelook_build.console import progress_bar, say
 from completelook_build.data import PairData
+from completelook_build.features.extract import BATCH_SIZE
+from completelook_build.features.picture import Picture, load_readable
 from completelook_build.features.split import scene_picture
-from completelook_build.features.store import BATCH_SIZE, Picture, load_readable
 
 _CALIBRATION_IMAGES = 128
 

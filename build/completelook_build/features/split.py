@@ -13,7 +13,9 @@ from completelook_build.backbones.resnet import Backbone
 from completelook_build.console import say
 from completelook_build.data import Pair, PairData, describe_dropped
 from completelook_build.errors import DataError
-from completelook_build.features.store import Features, Picture, extract
+from completelook_build.features.extract import extract
+from completelook_build.features.picture import Picture
+from completelook_build.features.store import Features
 
 
 @dataclass(frozen=True)

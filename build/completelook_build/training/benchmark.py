@@ -16,7 +16,7 @@ from completelook.contract import FEATURE_MAP_CHANNELS, POOLED_SIZE, REGIONS
 
 from completelook_build.console import progress_bar, say
 from completelook_build.data import WHOLE_SCENE, Crop, Pair, PairData
-from completelook_build.features import Features, PairFeatures, Picture, make_split
+from completelook_build.features import Features, FeatureStore, PairFeatures, Picture, make_split
 from completelook_build.heads import HeadsConfig
 from completelook_build.training.loop import TrainingConfig, train_heads
 
@@ -54,8 +54,8 @@ def synthetic_features(folder: Path, scenes: int, pairs: int) -> PairFeatures:
     data = _random_pairs(scenes, products, pairs, random)
     return PairFeatures(
         data,
-        _filled(Features(folder / "scenes", scenes, with_regions=True), random),
-        _filled(Features(folder / "products", products, with_regions=False), random),
+        _filled(folder / "scenes", scenes, FEATURE_MAP_CHANNELS, random),
+        _filled(folder / "products", products, None, random),
         {Picture(data.pictures[f"s{row}"]): row for row in range(scenes)},
         {f"p{row}": row for row in range(products)},
     )
@@ -83,9 +83,13 @@ def _random_pairs(scenes: int, products: int, pairs: int, random: np.random.Gene
     return PairData(chosen, pictures, splits)
 
 
-def _filled(features: Features, random: np.random.Generator) -> Features:
+def _filled(
+    folder: Path, count: int, channels: int | None, random: np.random.Generator
+) -> Features:
     """Fill what is still missing, the same random block again and again."""
-    missing = features.missing()
+    store = FeatureStore(folder, pooled_size=POOLED_SIZE, channels=channels)
+    keys = [b"%d" % number for number in range(count)]
+    missing = np.flatnonzero(store.rows(keys) < 0)
     if len(missing):
         say(f"{len(missing)} synthetic rows to be written")
     grid = round(REGIONS**0.5)
@@ -95,10 +99,10 @@ def _filled(features: Features, random: np.random.Generator) -> Features:
     pooled = torch.from_numpy(random.random((_BATCH_SIZE, POOLED_SIZE), dtype=np.float32))
     with progress_bar("writing", total=len(missing), unit="rows") as advance:
         for start in range(0, len(missing), _BATCH_SIZE):
-            rows = missing[start : start + _BATCH_SIZE]
-            features.store(rows, maps[: len(rows)], pooled[: len(rows)])
-            advance(len(rows))
-    return features
+            some = [keys[row] for row in missing[start : start + _BATCH_SIZE]]
+            store.add(some, maps[: len(some)], pooled[: len(some)])
+            advance(len(some))
+    return Features(store, store.rows(keys))
 
 
 if __name__ == "__main__":
