@@ -24,16 +24,8 @@ SMALL = {
 
 
 # Rooms still being moved into.
-UNFINISHED = (
-    "build/",
-    "client/completelook/__init__.py",
-    "client/completelook/catalog/",
-    "client/completelook/cli/",
-    "client/completelook/clients/",
-    "client/completelook/explain/",
-    "client/completelook/ranking/",
-    "loadtest/",
-)
+UNFINISHED = ("completelook_build.",)
+CROWDED = ("build/completelook_build/showroom",)
 
 
 def place(path: Path) -> str:
@@ -79,17 +71,14 @@ def test_the_rule_tells_a_door_from_a_window() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=place)
 def test_a_room_is_entered_by_its_door(path: Path) -> None:
-    if place(path).startswith(UNFINISHED):
-        pytest.skip("unfinished")
     deep = [name for name in imported(path) if not is_door(name)]
+    deep = [name for name in deep if not name.startswith(UNFINISHED)]
     assert [name for name in deep if path.parent != (file_of(name) or ROOT).parent] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=place)
 def test_a_folder_holds_at_most_12_modules(folder: Path) -> None:
-    if place(folder).startswith(UNFINISHED):
-        pytest.skip("unfinished")
-    assert len(list(folder.glob("*.py"))) <= 12
+    assert (len(list(folder.glob("*.py"))) > 12) == (place(folder) in CROWDED)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=place)

@@ -27,7 +27,7 @@ from completelook.errors import (
     ModelMismatch,
 )
 from completelook.files import replacing
-from completelook.images.decode import ImageSource
+from completelook.images import ImageSource
 
 OnError = Literal["skip", "fail"]
 Progress = Callable[[int, int], None]  # called with how many products are done, and of how many

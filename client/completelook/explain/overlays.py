@@ -11,9 +11,9 @@ from PIL import Image
 
 from completelook.catalog import CategoryTable
 from completelook.files import replacing
-from completelook.images.decode import open_image
+from completelook.images import open_image
 from completelook.ranking import RankedScene
-from completelook.triton.embeddings import SceneEmbedding
+from completelook.triton import SceneEmbedding
 
 # Heat from cold to hot: the middle of matplotlib's inferno, whose lightness rises evenly.
 _HEAT_COLORS = np.array(

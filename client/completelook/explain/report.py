@@ -15,7 +15,7 @@ from completelook.concurrency import map_in_flight
 from completelook.errors import ImageError
 from completelook.explain.overlays import attention_map, overlay, shrunk
 from completelook.files import replacing
-from completelook.images.decode import open_image
+from completelook.images import open_image
 from completelook.ranking import Match, RankedScene
 
 _TEMPLATE = "report.html.jinja"

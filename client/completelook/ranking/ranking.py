@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from completelook.catalog import Catalog
 from completelook.errors import CategoryError, ContractError
 from completelook.ranking.calibration import Calibration
-from completelook.triton.embeddings import SceneEmbedding
+from completelook.triton import SceneEmbedding
 
 
 @dataclass(frozen=True)
