@@ -55,7 +55,7 @@ def commands():
             shown = re.match(r"(?:\$ |    (?=completelook|torchrun|python ))(.*)", line)
             if shown is None:
                 continue
-            if assigned := re.fullmatch(r'(\w+)="(.*)"', shown[1]):
+            if assigned := re.fullmatch(r'(\w+)="([^"]*)"\s*(?:#.*)?', shown[1]):
                 variables[assigned[1]] = assigned[2]
                 continue
             text = re.sub(r"\$(\w+)", lambda found, own=variables: own[found[1]], shown[1])

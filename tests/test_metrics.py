@@ -8,6 +8,7 @@ import pytest
 from completelook_build.evaluation.metrics import (
     PAIR_METRICS,
     estimate_metrics,
+    paired_difference,
     places,
     scene_weights,
 )
@@ -196,3 +197,30 @@ def test_one_scene_has_no_interval():
     figures = estimate_metrics([score("a", 0.0, [1.0]), score("a", 2.0, [1.0])])
     assert figures["pairwise_accuracy"].value == 0.5
     assert all(math.isnan(figure.low) and math.isnan(figure.high) for figure in figures.values())
+
+
+def test_a_paired_difference_is_the_mean_of_differences_and_resamples_scenes():
+    random = np.random.default_rng(3)
+    first, second = random.random(30), random.random(30)
+    scenes = [f"s{random.integers(8)}" for _ in range(30)]
+    found = paired_difference(first, second, scenes, resamples=50, seed=1)
+    names = sorted(set(scenes))
+    means = []
+    for weights in scene_weights(len(names), 50, 1):
+        total = count = 0.0
+        for one, other, scene in zip(first, second, scenes, strict=True):
+            weight = weights[names.index(scene)]
+            total += weight * (one - other)
+            count += weight
+        means.append(total / count)
+    assert found.value == pytest.approx(means[0])
+    assert found.low == pytest.approx(np.quantile(means[1:], 0.025))
+    assert found.high == pytest.approx(np.quantile(means[1:], 0.975))
+
+
+def test_what_all_pairs_share_drops_out_of_a_paired_difference():
+    random = np.random.default_rng(4)
+    hard_and_easy = random.random(40)
+    scenes = [f"s{number // 2}" for number in range(40)]
+    better = paired_difference(hard_and_easy + 0.1, hard_and_easy, scenes)
+    assert (better.low, better.high) == pytest.approx((0.1, 0.1))

@@ -20,6 +20,10 @@ def compare(
     ] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row that learns.")] = 3,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Test every scene once, in so many folds, not one split."),
+    ] = None,
 ) -> None:
     """Train and test baselines, the model and its ablations; a second run goes on with the rest."""
     from completelook_build.evaluation.comparison import Comparison, make_table
@@ -27,7 +31,11 @@ def compare(
     from completelook_build.training import TrainingConfig
 
     comparison = Comparison(
-        dataset=dataset, backbone=backbone, seeds=seeds, training=TrainingConfig(epochs=epochs)
+        dataset=dataset,
+        backbone=backbone,
+        seeds=seeds,
+        folds=folds,
+        training=TrainingConfig(epochs=epochs),
     )
     table = make_table(comparison, out)
     write_comparison(table, out)

@@ -1,6 +1,6 @@
 """The table of one data set: every contender, every seed, on the same test pairs.
 
-DIR/scores/NAME-SEED-KEY.npz   distances of one contender and seed, kept as soon as they are there
+DIR/scores/NAME-SEED-KEY.npz   distances of one contender, seed and fold, kept once they are there
 """
 
 import hashlib
@@ -16,10 +16,17 @@ import numpy as np
 from completelook.files import replacing
 
 from completelook_build.console import say
-from completelook_build.data import SPLITS, Dataset
-from completelook_build.evaluation.contenders import CONTENDERS, Contender, Material, read_material
-from completelook_build.evaluation.metrics import Estimate, estimate_metrics
-from completelook_build.heads import PairScore, pairwise_accuracy, score_pairs
+from completelook_build.data import Dataset
+from completelook_build.evaluation.contenders import CONTENDERS, Contender
+from completelook_build.evaluation.material import Material, read_materials
+from completelook_build.evaluation.metrics import (
+    Array,
+    Estimate,
+    estimate_metrics,
+    paired_difference,
+)
+from completelook_build.features import Split
+from completelook_build.heads import PairScore, pair_accuracy, score_pairs
 from completelook_build.report import code_digest, made_by
 from completelook_build.training import TrainingConfig, versions
 
@@ -27,37 +34,47 @@ from completelook_build.training import TrainingConfig, versions
 MADE_OF = "completelook_build.evaluation.comparison"
 
 
+# The rows that every row is held against: similarity, and the paper's form.
+REFERENCES = ("raw", "ctl")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that decides the figures of a table."""
+    """Everything that decides the figures of a table.
+
+    With `folds` every scene is tested once, by models that learned from the other folds; without,
+    the data's own split says which scenes are tested.
+    """
 
     dataset: Dataset
     backbone: str = "imagenet"
     seeds: int = 3
+    folds: int | None = None
     training: TrainingConfig
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One contender and seed on the test pairs."""
+    """One contender and seed on the test pairs of one material."""
 
     scores: Sequence[PairScore]
     choice: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComparedRow:
     """A contender's figures, and those of each seed.
 
     `estimates` are over every pair once for each seed: means over seeds, in intervals that resample
     scenes with all their pairs and seeds together. They leave out the ROC AUC, which would pool
-    distances of different models; it is the mean over seeds, without an interval.
+    distances of different models; it is the mean over models, without an interval.
     """
 
     contender: Contender
     estimates: Mapping[str, Estimate]
     roc_auc: float
     seed_accuracies: tuple[float, ...]
+    pair_accuracies: Array  # the mean over seeds of each test pair, [N]
     choices: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -78,36 +95,62 @@ def make_table(comparison: Comparison, out: Path) -> dict[str, Any]:
 
     What an earlier run finished is used again. Raises DataError, WeightsError or OSError.
     """
-    material = read_material(comparison.dataset, comparison.backbone)
-    return compare(comparison, material, out)
+    materials = read_materials(comparison.dataset, comparison.backbone, comparison.folds)
+    return compare(comparison, materials, out)
 
 
 def compare(
     comparison: Comparison,
-    material: Material,
+    materials: Sequence[Material],
     out: Path,
     contenders: Sequence[Contender] = CONTENDERS,
 ) -> dict[str, Any]:
-    """See `make_table`; with the data at hand."""
-    rows = [_compared(contender, material, comparison, out) for contender in contenders]
-    return {**_described(comparison, material), "rows": [row.as_json() for row in rows]}
+    """See `make_table`; with the data at hand, one material for each fold."""
+    rows = [_compared(contender, materials, comparison, out) for contender in contenders]
+    scenes = [pair.scene for material in materials for pair in material.test.pairs]  # [N]
+    return {
+        **_described(comparison, materials),
+        "rows": [{**row.as_json(), "differences": _differences(row, rows, scenes)} for row in rows],
+    }
+
+
+def _differences(
+    row: ComparedRow, rows: Sequence[ComparedRow], scenes: Sequence[str]
+) -> dict[str, Any]:
+    """How much more pairwise accuracy a row has than each of the other `REFERENCES`."""
+    return {
+        other.contender.name: paired_difference(
+            row.pair_accuracies, other.pair_accuracies, scenes
+        ).as_json()
+        for other in rows
+        if other.contender.name in REFERENCES and other is not row
+    }
 
 
 def _compared(
-    contender: Contender, material: Material, comparison: Comparison, out: Path
+    contender: Contender, materials: Sequence[Material], comparison: Comparison, out: Path
 ) -> ComparedRow:
-    seeds = range(comparison.seeds if contender.is_seeded else 1)
-    scored = [_scored(contender, seed, material, comparison, out) for seed in seeds]
-    pooled = [score for one in scored for score in one.scores]
-    estimates = estimate_metrics(pooled)
+    trained = [
+        [
+            _scored(contender, seed, material, comparison, out)
+            for material in materials  # the folds of one seed
+        ]
+        for seed in range(comparison.seeds if contender.is_seeded else 1)
+    ]
+    scores = [[score for one in folds for score in one.scores] for folds in trained]  # of each seed
+    estimates = estimate_metrics([score for own in scores for score in own])
     del estimates["roc_auc"]
-    aucs = [estimate_metrics(one.scores, resamples=0)["roc_auc"].value for one in scored]
+    models = [one for folds in trained for one in folds]
+    aucs = [estimate_metrics(one.scores, resamples=0)["roc_auc"].value for one in models]
+    accuracies = np.array([[pair_accuracy(score) for score in own] for own in scores])  # [seeds, N]
+    say(f"{contender.title}: accuracy {accuracies.mean():.3f}")
     return ComparedRow(
         contender,
         estimates,
         float(np.mean(aucs)),
-        tuple(pairwise_accuracy(one.scores) for one in scored),
-        tuple(one.choice for one in scored),
+        tuple(accuracies.mean(axis=1).tolist()),
+        accuracies.mean(axis=0),
+        tuple(one.choice for one in models),
     )
 
 
@@ -119,18 +162,13 @@ def _scored(
     if not path.exists():
         ranked = contender.learn(material, replace(comparison.training, seed=seed))
         _store(path, Scored(score_pairs(material.test, ranked.distances), ranked.choice))
-    scored = _load(path)
-    say(f"{contender.title}, seed {seed}: accuracy {pairwise_accuracy(scored.scores):.3f}")
-    return scored
+    return _load(path)
 
 
 def _key(comparison: Comparison, material: Material) -> str:
     """Changes with the data, the splits, the backbone, the budget or the code."""
-    scenes = {name: sorted(material.data.splits[name]) for name in SPLITS}
     decisive = {
-        "data": material.data.sha256,
-        "splits": scenes,
-        "backbone": material.backbone_id,
+        "material": material.sha256,
         "training": {**asdict(comparison.training), "seed": None},
         "versions": versions(),
         "code": code_digest(MADE_OF),
@@ -160,32 +198,43 @@ def _load(path: Path) -> Scored:
         return Scored([PairScore(*row) for row in rows], str(stored["choice"]))
 
 
-def _described(comparison: Comparison, material: Material) -> dict[str, Any]:
-    """What a table was made of, with what budget and software, on what machine."""
+def _described(comparison: Comparison, materials: Sequence[Material]) -> dict[str, Any]:
+    """What a table was made of, with what budget and software, on what machine.
+
+    Pairs and scenes are those of a fold on average, and of all folds together where they test.
+    """
+    data = materials[0].data
     splits = {
-        "train": material.train,
-        "validation": material.validation,
-        "test": material.test,
+        "train": [material.train for material in materials],
+        "validation": [material.validation for material in materials],
+        "test": [material.test for material in materials],
     }
+    pairs = {name: sum(map(len, parts)) for name, parts in splits.items()}
+    scenes = {name: sum(map(_count_scenes, parts)) for name, parts in splits.items()}
+    negatives = [len(each.negatives(i)) for each in splits["test"] for i in range(len(each))]
+    for name in ("train", "validation"):
+        pairs[name] = round(pairs[name] / len(materials))
+        scenes[name] = round(scenes[name] / len(materials))
     return {
         "data": {
-            "sha256": material.data.sha256,
-            "pairs": {name: len(split) for name, split in splits.items()},
-            "scenes": {
-                name: len({pair.scene for pair in split.pairs}) for name, split in splits.items()
-            },
-            "categories": len(material.data.categories),
-            "negatives": float(
-                np.mean([len(material.test.negatives(i)) for i in range(len(material.test))])
-            ),
+            "sha256": data.sha256,
+            "pairs": pairs,
+            "scenes": scenes,
+            "categories": len(data.categories),
+            "negatives": float(np.mean(negatives)),
         },
         "backbone": comparison.backbone,
         "seeds": comparison.seeds,
+        "folds": comparison.folds,
         "training": {**asdict(comparison.training), "seed": None},
         "versions": versions(),
         "machine": _machine(),
         "made_by": made_by(MADE_OF),
     }
+
+
+def _count_scenes(split: Split) -> int:
+    return len({pair.scene for pair in split.pairs})
 
 
 def _machine() -> str:

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from completelook_build.backbones.resnet import Backbone, BackboneSource
-from completelook_build.data import SPLITS, Dataset, PairData
 from completelook_build.evaluation.baselines import (
     baseline_distances,
     chance_distances,
@@ -13,46 +11,11 @@ from completelook_build.evaluation.baselines import (
     popularity_distances,
     raw_distances,
 )
-from completelook_build.features import Split, prepare_backbone, read_features
+from completelook_build.evaluation.material import Material
 from completelook_build.heads import Distances, Form, HeadsConfig, heads_distances
 from completelook_build.training import TrainingConfig, train_heads
 
 _ATTENTION_SCALE = 5.0
-_BACKBONE_SEED = 0
-
-
-@dataclass(frozen=True)
-class Material:
-    """The splits that every contender learns from and is tested on, over one backbone's features.
-
-    `read_uncropped` gives training and validation with whole scenes, in which the products show.
-    """
-
-    data: PairData
-    backbone_id: int
-    train: Split
-    validation: Split
-    test: Split
-    read_uncropped: Callable[[], tuple[Split, Split]]
-
-
-def read_material(dataset: Dataset, backbone: str) -> Material:
-    """Read the data and its features, computed where not yet cached.
-
-    Raises DataError or WeightsError.
-    """
-    data = dataset.read()
-    resnet = prepare_backbone(BackboneSource(backbone), data, _BACKBONE_SEED)
-    eager = Backbone(resnet).eval()
-    cached = read_features(data, eager, dataset.features, SPLITS)
-    train, validation, test = (cached.split(name, data.categories) for name in SPLITS)
-
-    def read_uncropped() -> tuple[Split, Split]:
-        whole = dataset.read(crop=False)
-        cached = read_features(whole, eager, dataset.features, ("train", "validation"))
-        return cached.split("train", data.categories), cached.split("validation", data.categories)
-
-    return Material(data, eager.id, train, validation, test, read_uncropped)
 
 
 @dataclass(frozen=True)
