@@ -17,9 +17,8 @@ from completelook_build.showroom import (
 )
 from completelook_build.showroom import dataset as dataset_module
 from completelook_build.showroom.palette import TONE_LIGHTNESS, paint
-from completelook_build.showroom.photo import draw_photo
+from completelook_build.showroom.pictures import draw_photo, draw_scene
 from completelook_build.showroom.product import PRODUCT_KINDS, Product
-from completelook_build.showroom.scene import draw_scene
 from PIL import Image
 
 SCENES, PRODUCTS = 10, 10

@@ -1,6 +1,6 @@
 """A seeded showroom: rendered rooms and products whose compatibility is known.
 
-`rule` holds what fits what, `plan` draws the lots, `scene` and `photo` make the pictures, `dataset`
+`rule` holds what fits what, `plan` draws the lots, `pictures` draws them, `dataset`
 writes them in the pair-file form.
 """
 

@@ -1,6 +1,7 @@
 """The showroom as data: pictures, pairs and tables in the shop-the-look form."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from completelook.files import write_text
 from PIL import Image
 
 from completelook_build.console import progress_bar
 from completelook_build.data import SPLITS, Box
 from completelook_build.errors import DataError
 from completelook_build.showroom.layout import Placement
-from completelook_build.showroom.photo import draw_photo
+from completelook_build.showroom.pictures import draw_photo, draw_scene
 from completelook_build.showroom.plan import (
     PlannedProduct,
     PlannedScene,
@@ -26,7 +28,6 @@ from completelook_build.showroom.plan import (
     plan_scenes,
 )
 from completelook_build.showroom.rule import ANCHOR_OF_CATEGORY
-from completelook_build.showroom.scene import draw_scene
 
 _FEWEST_SCENES, _FEWEST_PRODUCTS = 5, 10
 _JPEG_QUALITY = 90
@@ -122,7 +123,7 @@ def _write_tables(
         for product, box in zip(room.products, placement.products, strict=True)
     ]
     lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
-    (out / "pairs.jsonl").write_text(lines, encoding="utf-8")
+    write_text(out / "pairs.jsonl", lines)
     _write_json(out / "categories.json", {p.product.id: p.product.category for p in products})
     _write_json(
         out / "splits.json",
@@ -153,20 +154,19 @@ def _anchor_colors(room: PlannedScene) -> dict[str, dict[str, Any]]:
 
 
 def _write_products(path: Path, products: Sequence[PlannedProduct]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ("id", "image", "category", "name", "style", "hue_degrees", "tone", "split")
-        )
-        for planned in products:
-            product, color = planned.product, planned.product.color
-            looks = (product.name, product.style, color.hue_degrees, color.tone)
-            image = f"images/{product.id}.jpg"
-            writer.writerow((product.id, image, product.category, *looks, planned.split))
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("id", "image", "category", "name", "style", "hue_degrees", "tone", "split"))
+    for planned in products:
+        product, color = planned.product, planned.product.color
+        looks = (product.name, product.style, color.hue_degrees, color.tone)
+        image = f"images/{product.id}.jpg"
+        writer.writerow((product.id, image, product.category, *looks, planned.split))
+    write_text(path, table.getvalue())
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _rounded(box: Box) -> list[float]:

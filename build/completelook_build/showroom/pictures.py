@@ -1,21 +1,23 @@
-"""A furnished room, drawn: what the model sees as a scene."""
+"""The pictures of a showroom: furnished rooms, and products alone on white as a shop has them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from numpy.random import Generator
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from completelook_build.data import Box
 from completelook_build.showroom.anchors import ANCHORS
 from completelook_build.showroom.clutter import draw_clutter
 from completelook_build.showroom.layout import Placement, place_anchors, place_products, with_margin
-from completelook_build.showroom.light import cast_shadows, cast_sunlight, light_room
 from completelook_build.showroom.product import PRODUCT_KINDS, Product
-from completelook_build.showroom.room import draw_room
+from completelook_build.showroom.room import cast_shadows, cast_sunlight, draw_room, light_room
 from completelook_build.showroom.rule import Color
-from completelook_build.showroom.sketch import Sketch, stamp
+from completelook_build.showroom.sketch import Sketch, ramp, stamp
+
+_WHITE = (255, 255, 255)
+_SHADOW_RGB = (60, 58, 56)
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,36 @@ def _standing(products: Sequence[Product], boxes: Sequence[Box]) -> list[Box]:
         if PRODUCT_KINDS[product.category].strip == "floor"
         and not PRODUCT_KINDS[product.category].lies_flat
     ]
+
+
+def draw_photo(product: Product, rng: Generator) -> Image.Image:
+    """The product on white, of varied size, place and light."""
+    kind = PRODUCT_KINDS[product.category]
+    side_px = int(rng.integers(280, 361))
+    width, aspect = rng.uniform(0.78, 0.94), rng.uniform(*kind.aspect)
+    height = min(0.94, width / aspect)
+    left, top = (1 - width) * rng.uniform(0.35, 0.65), (1 - height) * rng.uniform(0.35, 0.6)
+    box = Box(left, top, left + width, top + height)
+    image = Image.new("RGB", (side_px, side_px), _WHITE)
+    if kind.strip == "floor" and not kind.lies_flat:
+        _cast_photo_shadow(image, box)
+
+    def draw(sketch: Sketch) -> None:
+        product.draw(sketch)
+        _light_photo(sketch, rng)
+
+    stamp(image, box, draw)
+    return image
+
+
+def _cast_photo_shadow(image: Image.Image, box: Box) -> None:
+    mask = Image.new("L", image.size)
+    foot = Box(box.left, box.bottom - 0.07, box.right, min(1.0, box.bottom + 0.03))
+    ImageDraw.Draw(mask).ellipse(foot.pixels(*image.size), 120)
+    image.paste(_SHADOW_RGB, mask=mask.filter(ImageFilter.GaussianBlur(image.width / 40)))
+
+
+def _light_photo(sketch: Sketch, rng: Generator) -> None:
+    """Studio light from some side, a little stronger or weaker."""
+    strength, slope = rng.uniform(0.92, 1.0), rng.uniform(-0.08, 0.08)
+    sketch.multiply(strength * ramp(1.0 - max(slope, 0), 1.0 + min(slope, 0), across=True))
