@@ -9,7 +9,7 @@ import pytest
 from completelook import files
 from completelook.catalog import Catalog, Product, write_catalog
 from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
-from completelook.images.decode import load_image
+from completelook.images import load_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

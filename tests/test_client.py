@@ -258,6 +258,20 @@ def test_an_unreadable_calibration_names_the_way_out(
         look.rank(scene, catalog, "rugs")
 
 
+@pytest.mark.parametrize("top", [0, -1])
+def test_a_top_below_1_is_refused_before_anything_is_sent(
+    look: CompleteLook, catalog: Catalog, triton: FakeTriton, scene: Path, top: int
+) -> None:
+    for ask in (
+        lambda: look.rank(scene, catalog, "rugs", top=top),
+        lambda: look.rank_scene(scene, catalog, top=top),
+        lambda: list(look.rank_scenes([str(scene)], catalog, top=top)),
+    ):
+        with pytest.raises(UsageError, match=f"top is {top}, expected at least 1"):
+            ask()
+    assert not triton.calls
+
+
 def test_scenes_are_ranked_in_their_order(look: CompleteLook, catalog: Catalog, tmp_path) -> None:
     paths = [tmp_path / f"{red}.png" for red in range(5)]
     for red, path in enumerate(paths):

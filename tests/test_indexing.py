@@ -20,7 +20,7 @@ from completelook.errors import (
     ServerUnavailable,
     TableError,
 )
-from completelook.images.decode import load_image
+from completelook.images import load_image
 from PIL import Image
 
 MODEL = ("Home|Rugs", "Home|Lamps")

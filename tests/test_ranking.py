@@ -3,9 +3,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from completelook import Catalog, CategoryError, ContractError, SceneEmbedding, UsageError
+from completelook import (
+    Catalog,
+    CategoryError,
+    ContractError,
+    NotCalibrated,
+    SceneEmbedding,
+    UsageError,
+)
 from completelook.catalog import write_catalog
-from completelook.ranking import Calibration, categories_to_rank, compatible, rank
+from completelook.ranking import Calibration, categories_to_rank, compatible, rank, rank_scene
 from numpy.typing import NDArray
 from stores import DictCatalog
 
@@ -218,6 +225,24 @@ def test_a_minimum_keeps_the_same_products_before_and_after_the_top(
 def test_a_minimum_keeps_what_just_reaches_it(calibrated) -> None:
     assert len(compatible(calibrated(60), 0.95)) == 6
     assert compatible(calibrated(60), None) == calibrated(60)
+
+
+def test_a_scene_is_ranked_in_every_category_it_can_be(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    scene = random_scene(generator)
+    products = {"Beds": ["b"], "Lamps": ["l"], "Sofas": ["s", "t"]}
+    catalog = make_catalog(tmp_path / "c.arrow", products, unit_vectors(generator, 4))
+    ranked = rank_scene(scene, catalog, top=1)
+    assert list(ranked) == ["Sofas", "Lamps"]
+    assert ranked == {name: rank(scene, catalog, name, top=1) for name in ("Sofas", "Lamps")}
+    assert list(rank_scene(scene, catalog, ["lamps"])) == ["Lamps"]
+    level = Calibration((1.0,), (0.5,))
+    assert rank_scene(scene, catalog, min_compatibility=0.6, calibration=level) == {
+        "Sofas": [],
+        "Lamps": [],
+    }
+    with pytest.raises(NotCalibrated, match="completelook-build calibrate"):
+        rank_scene(scene, catalog, min_compatibility=0.6)
 
 
 def test_categories_to_rank_are_shared_ones_in_the_models_order(tmp_path) -> None:

@@ -3,9 +3,8 @@
 import difflib
 from dataclasses import dataclass
 
+from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import CategoryError
-
-SEPARATOR = "|"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class CategoryTable:
 
 
 def _parts(name: str) -> list[str]:
-    return [part.strip() for part in name.casefold().split(SEPARATOR)]
+    return [part.strip() for part in name.casefold().split(CATEGORY_SEPARATOR)]
 
 
 def _listed(names: list[str]) -> str:

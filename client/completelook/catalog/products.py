@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import csv, json, parquet
 
 from completelook.catalog.catalog import Product
-from completelook.catalog.categories import SEPARATOR
+from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import TableError
 from completelook.images import is_url
 
@@ -155,7 +155,7 @@ def _read_folder(path: Path) -> pa.Table:
     columns = {
         "id": [file.stem for file in files],
         "image": [str(file) for file in files],
-        "category": [SEPARATOR.join(file.parent.parts) for file in files],
+        "category": [CATEGORY_SEPARATOR.join(file.parent.parts) for file in files],
     }
     return pa.table(columns, schema=_TEXT)
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog import Catalog
-from completelook.clients.answers import rank_categories, stacked
-from completelook.clients.client import SCENES_IN_FLIGHT
+from completelook.clients.client import SCENES_IN_FLIGHT, stacked
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_tasks_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE, Model
@@ -25,7 +24,14 @@ from completelook.images import (
     is_url,
     load_image,
 )
-from completelook.ranking import Calibration, Match, RankedScene, categories_to_rank
+from completelook.ranking import (
+    Calibration,
+    Match,
+    RankedScene,
+    categories_to_rank,
+    rank_scene,
+    require_options,
+)
 from completelook.triton import AsyncConnection, ProductEmbedding, SceneEmbedding
 
 # As many as a server works on and lets wait; the others wait here, undecoded.
@@ -121,18 +127,19 @@ class AsyncCompleteLook:
         min_compatibility: float | None = None,
     ) -> Mapping[str, list[Match]]:
         """See CompleteLook.rank_scene."""
+        require_options(top=top, min_compatibility=min_compatibility)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = await self.embed_scene(scene)
+        catalog.require_model(scene.model_id, self.server)
         return await asyncio.to_thread(  # A large catalog would hold the event loop up.
-            rank_categories,
+            rank_scene,
             scene,
             catalog,
             names,
-            calibration=await self.calibration(),
-            server=self.server,
             top=top,
             min_compatibility=min_compatibility,
+            calibration=await self.calibration(),
         )
 
     async def rank_scenes(
@@ -146,6 +153,7 @@ class AsyncCompleteLook:
         regions: bool = False,
     ) -> AsyncIterator[RankedScene]:
         """See CompleteLook.rank_scenes."""
+        require_options(top=top, min_compatibility=min_compatibility)
         names = categories_to_rank(catalog, categories)
 
         async def embed(source: str) -> tuple[str, SceneEmbedding]:

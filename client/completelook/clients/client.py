@@ -8,12 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog import Catalog
-from completelook.clients.answers import rank_categories, stacked
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
+from completelook.errors import ContractError
 from completelook.images import ImageSource, load_image
-from completelook.ranking import Calibration, Match, RankedScene, categories_to_rank
+from completelook.ranking import (
+    Calibration,
+    Match,
+    RankedScene,
+    categories_to_rank,
+    rank_scene,
+    require_options,
+)
 from completelook.triton import Connection, ProductEmbedding, SceneEmbedding
 
 SCENES_IN_FLIGHT = 8
@@ -120,19 +127,20 @@ class CompleteLook:
 
         Without categories: in each that the model knows and the catalog holds.
 
-        Raises what `rank` raises, CategoryError before anything is sent.
+        Raises what `rank` raises, CategoryError and UsageError before anything is sent.
         """
+        require_options(top=top, min_compatibility=min_compatibility)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = self.embed_scene(scene)
-        return rank_categories(
+        catalog.require_model(scene.model_id, self.server)
+        return rank_scene(
             scene,
             catalog,
             names,
-            calibration=self.calibration(),
-            server=self.server,
             top=top,
             min_compatibility=min_compatibility,
+            calibration=self.calibration(),
         )
 
     def rank_scenes(
@@ -146,6 +154,7 @@ class CompleteLook:
         regions: bool = False,
     ) -> Iterator[RankedScene]:
         """Rank many scenes, paths or URLs, a few in flight; see `rank_scene` and `embed_scene`."""
+        require_options(top=top, min_compatibility=min_compatibility)
         names = categories_to_rank(catalog, categories)
 
         def embed(source: str) -> tuple[str, SceneEmbedding]:
@@ -164,3 +173,15 @@ class CompleteLook:
                 parameters = self._connection.model_parameters(EMBED_SCENE.name)
                 reading.set_result(Configuration(self.server, parameters))
         return reading.result()
+
+
+def stacked(products: Sequence[ProductEmbedding], server: str) -> NDArray[np.float32]:
+    """The embeddings [N, 128] of products of one model. Raises ContractError for those of two."""
+    if len({product.model_id for product in products}) > 1:
+        raise ContractError(
+            f"the model at {server} changed between two products, so their embeddings "
+            "cannot be compared: embed them again"
+        )
+    if not products:
+        return np.empty((0, EMBED_PRODUCT.outputs[0].shape[0]), np.float32)
+    return np.stack([product.embedding for product in products])  # [N, 128]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from completelook.catalog import Catalog, CategoryTable, format_model_id
 from completelook.concurrency import map_in_flight
+from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import ImageError
 from completelook.explain.overlays import attention_map, overlay, shrunk
 from completelook.files import replacing
@@ -101,7 +102,7 @@ def _prepared(
             photo=embedded_picture(photo),
             categories=[
                 _Category(
-                    path=category.split("|"),
+                    path=category.split(CATEGORY_SEPARATOR),
                     overlay=_overlay(scene, photo, category, catalog.categories),
                     products=[
                         _product(match, columns, name_column, by_image[match.image])

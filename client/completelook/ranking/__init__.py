@@ -7,6 +7,8 @@ from completelook.ranking.ranking import (
     categories_to_rank,
     compatible,
     rank,
+    rank_scene,
+    require_options,
 )
 
 __all__ = [
@@ -16,4 +18,6 @@ __all__ = [
     "categories_to_rank",
     "compatible",
     "rank",
+    "rank_scene",
+    "require_options",
 ]

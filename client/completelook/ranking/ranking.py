@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog import Catalog
-from completelook.errors import CategoryError, ContractError
+from completelook.errors import CategoryError, ContractError, NotCalibrated, UsageError
 from completelook.ranking.calibration import Calibration
 from completelook.triton import SceneEmbedding
 
@@ -95,6 +95,46 @@ def rank(
         for place, index in enumerate(order, start=1)
         for product in [hits.products[index]]
     ]
+
+
+def rank_scene(
+    scene: SceneEmbedding,
+    catalog: Catalog,
+    categories: Sequence[str] = (),
+    *,
+    top: int = 10,
+    min_compatibility: float | None = None,
+    calibration: Calibration | None = None,
+) -> dict[str, list[Match]]:
+    """What `rank` finds in each of some categories, by their full names.
+
+    Without categories: in each that the model knows and the catalog holds. With a
+    `min_compatibility`, in 0..1, only products at or above it, which may be none.
+
+    Raises what `rank` raises, UsageError, and NotCalibrated for a minimum without a calibration.
+    """
+    require_options(top=top, min_compatibility=min_compatibility)
+    if min_compatibility is not None and calibration is None:
+        raise NotCalibrated(
+            f"the model of {catalog.info.location} is not calibrated, so no product has a "
+            "compatibility: run `completelook-build calibrate` and `completelook-build export`, "
+            "and restart the server"
+        )
+    return {
+        name: compatible(
+            rank(scene, catalog, name, top=top, calibration=calibration), min_compatibility
+        )
+        for name in categories_to_rank(catalog, categories)
+    }
+
+
+def require_options(*, top: int, min_compatibility: float | None) -> None:
+    """Raises UsageError for options of `rank_scene` that make no sense whatever the scene."""
+    if top < 1:
+        raise UsageError(f"top is {top}, expected at least 1")
+    # Written so that NaN fails.
+    if min_compatibility is not None and not 0 <= min_compatibility <= 1:
+        raise UsageError(f"min_compatibility is {min_compatibility}, expected a number from 0 to 1")
 
 
 def compatible(matches: Sequence[Match], min_compatibility: float | None) -> list[Match]:
