@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from completelook_build.attention.report import (
-    MADE_OF,
+    STUDY_MODULES,
     as_json,
     as_markdown,
     print_study,
@@ -228,7 +228,7 @@ def test_a_study_writes_figures_a_table_and_a_sheet(study):
         *("attention.json", "attention.md", "attention.png"),
     }
     written = json.loads((out / "attention.json").read_text())
-    assert not is_stale(written, *MADE_OF)
+    assert not is_stale(written, *STUDY_MODULES)
     del written["made_by"]
     assert written == json.loads(json.dumps(as_json(found), allow_nan=False))
     assert written["overall"]["attention"]["mass_ratio"]["value"] > 0

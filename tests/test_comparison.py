@@ -8,11 +8,11 @@ import pytest
 from completelook_build.data import SPLITS, Dataset
 from completelook_build.errors import DataError
 from completelook_build.evaluation import comparison as comparison_module
+from completelook_build.evaluation import comparison_as_markdown, print_comparison, write_comparison
 from completelook_build.evaluation import material as material_module
 from completelook_build.evaluation.comparison import Comparison, compare
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Ranked
 from completelook_build.evaluation.material import Material, read_materials, split_by_fold
-from completelook_build.evaluation.table import as_markdown, print_comparison, write_comparison
 from completelook_build.features import make_split
 from completelook_build.training import TrainingConfig
 from planted import CATEGORIES, plant_pairs
@@ -122,7 +122,7 @@ def test_figures_of_another_setting_are_not_used(
     if "training" in change:
         comparison = replace(comparison, **change)
     elif "code" in change:
-        monkeypatch.setattr(comparison_module, "code_digest", lambda _: change["code"])
+        monkeypatch.setattr(comparison_module, "code_digest", lambda *_: change["code"])
     elif "picture" in change:
         monkeypatch.setattr(
             type(material.test.features.products),
@@ -149,7 +149,7 @@ def test_a_figure_that_no_pair_defines_is_null_and_a_dash(material, comparison, 
     write_comparison(compare(comparison, [material], tmp_path, [Counted().contender]), tmp_path)
     stored = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
     assert stored["rows"][0]["estimates"]["fill_in_the_blank"]["value"] is None
-    assert "| - |" in as_markdown(stored)
+    assert "| - |" in comparison_as_markdown(stored)
 
 
 def in_folds(material, folds):
@@ -196,9 +196,10 @@ def test_folds_are_pooled_and_each_seed_learns_every_fold(material, comparison, 
     assert row["seed_accuracies"] == (1.0, 0.0)
     assert table["data"]["scenes"]["test"] == 60
     assert table["data"]["pairs"]["test"] == sum(len(fold.test) for fold in folds)
-    assert "3 folds by scene; " in as_markdown(table)
-    assert "Most often chosen on validation scenes: choice of 0 (3 of 6 models)" in as_markdown(
-        table
+    assert "3 folds by scene; " in comparison_as_markdown(table)
+    assert (
+        "Most often chosen on validation scenes: choice of 0 (3 of 6 models)"
+        in comparison_as_markdown(table)
     )
 
 
@@ -219,7 +220,7 @@ def test_rows_are_held_against_similarity_and_the_papers_form(material, comparis
     assert differences["raw"]["ctl"]["value"] == pytest.approx(0.5)
     assert differences["other"]["raw"]["value"] == pytest.approx(-0.5)
     assert differences["other"]["ctl"] == {"value": 0.0, "low": 0.0, "high": 0.0}
-    header, _, _, _, last = as_markdown(table).splitlines()[2:7]
+    header, _, _, _, last = comparison_as_markdown(table).splitlines()[2:7]
     assert header.endswith("| accuracy beyond Raw | accuracy beyond Ctl |")
     assert last.endswith("| -0.500 [-0.500, -0.500] | +0.000 [+0.000, +0.000] |")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from completelook_build import results
-from completelook_build.attention.report import MADE_OF
+from completelook_build.attention import STUDY_MODULES
 from completelook_build.report import made_by
 from completelook_build.results import measure_attention, write_page
 
@@ -94,7 +94,7 @@ class Commands:
         if arguments[1] == "attention":
             out = Path(arguments[arguments.index("--out") + 1])
             out.mkdir(parents=True)
-            (out / "attention.json").write_text(json.dumps(study(3.0, made_by(*MADE_OF))))
+            (out / "attention.json").write_text(json.dumps(study(3.0, made_by(*STUDY_MODULES))))
 
 
 def test_every_form_is_trained_with_every_seed_and_only_once(tmp_path):

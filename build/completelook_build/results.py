@@ -18,10 +18,9 @@ from typing import Any
 from completelook.errors import CompleteLookError
 from completelook.files import write_text
 
-from completelook_build.attention import report as attention
+from completelook_build.attention import STUDY_MODULES
 from completelook_build.demo import run
-from completelook_build.evaluation import comparison
-from completelook_build.evaluation.table import as_markdown
+from completelook_build.evaluation import COMPARISON_MODULES, comparison_as_markdown
 from completelook_build.report import (
     code_digest,
     is_stale,
@@ -42,9 +41,9 @@ SEEDS = (0, 1, 2)
 _FORMS = {"paper's form": "", "scale learned, from 5": "--attention-scale 5"}
 # What decides the figures of each block of the page, and what measures them.
 MADE_OF: Mapping[str, Sequence[str]] = {
-    "showroom": (comparison.MADE_OF, _SHOWROOM),
-    "attention": (*attention.MADE_OF, _SHOWROOM),
-    "ikea": (comparison.MADE_OF,),
+    "showroom": (*COMPARISON_MODULES, _SHOWROOM),
+    "attention": (*STUDY_MODULES, _SHOWROOM),
+    "ikea": COMPARISON_MODULES,
 }
 _COMMANDS = {"ikea": "make results PHOTOS=DIR"}
 
@@ -95,7 +94,7 @@ def measure_attention(
 def _study(data: str, options: str, seed: int, work: Path, run: Callable[[str], None]) -> Figures:
     out = work / f"{'scaled' if options else 'paper'}-{seed}"
     path, model = out / "attention.json", out / "model"
-    if path.exists() and is_stale(_read(path), *attention.MADE_OF):
+    if path.exists() and is_stale(_read(path), *STUDY_MODULES):
         shutil.rmtree(out)
     if not path.exists():
         training = f"--backbone random:0 --seed {seed} {options}"
@@ -125,7 +124,9 @@ def _block(name: str, path: Path) -> str:
         return _NOT_MEASURED
     figures = _read(path)
     note = stale_note(figures, *MADE_OF[name], command=_COMMANDS.get(name, "make results"))
-    return note + (attention_table(figures) if name == "attention" else as_markdown(figures))
+    return note + (
+        attention_table(figures) if name == "attention" else comparison_as_markdown(figures)
+    )
 
 
 def attention_table(figures: Figures) -> str:

@@ -23,13 +23,12 @@ from completelook_build.attention.study import (
 )
 from completelook_build.console import print_figures
 from completelook_build.data import Dataset
-from completelook_build.evaluation.metrics import CONFIDENCE, RESAMPLES, Estimate
-from completelook_build.report import made_by, markdown_table
-from completelook_build.report.picture_grid import save_png
+from completelook_build.evaluation import CONFIDENCE, RESAMPLES, Estimate
+from completelook_build.report import made_by, markdown_table, save_png
 from completelook_build.training import load_model, read_held_out
 
 # What decides the figures: the study, and the training of the model that is studied.
-MADE_OF = ("completelook_build.attention.study", "completelook_build.training.train")
+STUDY_MODULES = ("completelook_build.attention.study", "completelook_build.training.train")
 
 
 def study_model(
@@ -44,7 +43,7 @@ def study_model(
     anchors = read_anchors(dataset.pairs)
     study = study_attention(model.heads, test, model.config.categories, anchors)
     sheet = attention_sheet(model.heads, test, model.config.categories, study.views, scenes=scenes)
-    figures = {**as_json(study), "made_by": made_by(*MADE_OF)}
+    figures = {**as_json(study), "made_by": made_by(*STUDY_MODULES)}
     write_text(out / "attention.json", json.dumps(figures, indent=2) + "\n")
     write_text(out / "attention.md", as_markdown(study))
     save_png(sheet, out / "attention.png")

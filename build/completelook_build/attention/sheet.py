@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 from completelook_build.attention.saliency import spectral_residual
 from completelook_build.attention.study import View, attention_maps, normalized_entropy
 from completelook_build.data import Box
-from completelook_build.evaluation.metrics import Array
+from completelook_build.evaluation import Array
 from completelook_build.features import Split
 from completelook_build.heads import CompatibilityHeads
-from completelook_build.report.picture_grid import Cell, Grid
+from completelook_build.report import Cell, Grid
 
 _SEED = 0
 # More would make the sheet too wide to look at.

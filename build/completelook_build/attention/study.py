@@ -23,7 +23,7 @@ from PIL import Image
 from completelook_build.attention.saliency import spectral_residual
 from completelook_build.data import Box
 from completelook_build.errors import DataError
-from completelook_build.evaluation.metrics import (
+from completelook_build.evaluation import (
     RESAMPLES,
     Array,
     Estimate,

@@ -20,6 +20,6 @@ def attention(
     scenes: Annotated[int, typer.Option(min=1, help="Scenes on the picture sheet.")] = 6,
 ) -> None:
     """Where the model looks in the test scenes: against true anchors, and generic saliency."""
-    from completelook_build.attention.report import print_study, study_model
+    from completelook_build.attention import print_study, study_model
 
     print_study(study_model(model, dataset, out, trained_scenes=trained_scenes, scenes=scenes))

@@ -13,6 +13,6 @@ def calibrate(
     model: ModelOption, dataset: "Dataset", trained_scenes: TrainedScenesOption = False
 ) -> None:
     """Fit what a distance means, as a probability, and store it with the model for `export`."""
-    from completelook_build.evaluation.calibration import calibrate_model
+    from completelook_build.evaluation import calibrate_model
 
     print(calibrate_model(model, dataset, trained_scenes=trained_scenes).as_text())

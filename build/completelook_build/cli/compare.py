@@ -26,8 +26,12 @@ def compare(
     ] = None,
 ) -> None:
     """Train and test baselines, the model and its ablations; a second run goes on with the rest."""
-    from completelook_build.evaluation.comparison import Comparison, make_table
-    from completelook_build.evaluation.table import print_comparison, write_comparison
+    from completelook_build.evaluation import (
+        Comparison,
+        make_table,
+        print_comparison,
+        write_comparison,
+    )
     from completelook_build.training import TrainingConfig
 
     comparison = Comparison(

@@ -32,7 +32,7 @@ def evaluate(
     """Accuracy, AUC and rank figures on the test scenes, overall and by category."""
     from completelook.files import write_text
 
-    from completelook_build.evaluation.evaluate import evaluate_model, print_evaluation
+    from completelook_build.evaluation import evaluate_model, print_evaluation
 
     evaluation = evaluate_model(
         model, dataset, trained_scenes=trained_scenes, sample=negatives, seed=seed

@@ -20,7 +20,7 @@ def sheet(
     scenes: Annotated[int, typer.Option(min=1, help="Test scenes to show.")] = 10,
 ) -> None:
     """Show the true product and the five nearest of its category for some test scenes."""
-    from completelook_build.evaluation.sheet import make_sheet
+    from completelook_build.evaluation import make_sheet
 
     for path in make_sheet(model, dataset, out, trained_scenes=trained_scenes, scenes=scenes):
         print(path)

@@ -30,8 +30,8 @@ from completelook_build.heads import PairScore, pair_accuracy, score_pairs
 from completelook_build.report import code_digest, made_by
 from completelook_build.training import TrainingConfig, versions
 
-# The module that decides every figure of a table, and all that it imports.
-MADE_OF = "completelook_build.evaluation.comparison"
+# What decides every figure of a table, with all that it imports.
+COMPARISON_MODULES = ("completelook_build.evaluation.comparison",)
 
 
 # The rows that every row is held against: similarity, and the paper's form.
@@ -171,7 +171,7 @@ def _key(comparison: Comparison, material: Material) -> str:
         "material": material.sha256,
         "training": {**asdict(comparison.training), "seed": None},
         "versions": versions(),
-        "code": code_digest(MADE_OF),
+        "code": code_digest(*COMPARISON_MODULES),
     }
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
@@ -229,7 +229,7 @@ def _described(comparison: Comparison, materials: Sequence[Material]) -> dict[st
         "training": {**asdict(comparison.training), "seed": None},
         "versions": versions(),
         "machine": _machine(),
-        "made_by": made_by(MADE_OF),
+        "made_by": made_by(*COMPARISON_MODULES),
     }
 
 

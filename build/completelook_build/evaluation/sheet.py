@@ -17,7 +17,7 @@ from PIL import Image
 from completelook_build.data import Dataset
 from completelook_build.features import Picture, Split, scene_picture
 from completelook_build.heads import Distances, heads_distances
-from completelook_build.report.picture_grid import Cell, Grid, save_png
+from completelook_build.report import Cell, Grid, save_png
 from completelook_build.training import load_model, read_held_out
 
 TOP = 5

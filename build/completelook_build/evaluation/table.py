@@ -22,7 +22,7 @@ _COLUMNS = {
 _MOST_CHOICES = 5  # that are told one by one
 
 
-def as_markdown(table: Mapping[str, Any]) -> str:
+def comparison_as_markdown(table: Mapping[str, Any]) -> str:
     """What was measured, the table, and what each row is taken to be."""
     references = _references(table)
     headings = [
@@ -101,7 +101,7 @@ def print_comparison(table: Mapping[str, Any]) -> None:
 def write_comparison(table: Mapping[str, Any], out: Path) -> None:
     """Write a table to DIR/table.json and table.md. Raises OSError."""
     write_text(out / "table.json", json.dumps(table, indent=1) + "\n")
-    write_text(out / "table.md", as_markdown(table))
+    write_text(out / "table.md", comparison_as_markdown(table))
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

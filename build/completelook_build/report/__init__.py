@@ -1,13 +1,17 @@
-"""What reports are made of: Markdown, and what made their figures."""
+"""What reports are made of: Markdown, grids of pictures, and what made their figures."""
 
 from completelook_build.report.markdown import markdown_table, replace_blocks
+from completelook_build.report.picture_grid import Cell, Grid, save_png
 from completelook_build.report.provenance import code_digest, is_stale, made_by, stale_note
 
 __all__ = [
+    "Cell",
+    "Grid",
     "code_digest",
     "is_stale",
     "made_by",
     "markdown_table",
     "replace_blocks",
+    "save_png",
     "stale_note",
 ]
