@@ -17,6 +17,7 @@ from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.showroom import render_showroom
 from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
 from fakes import CALIBRATION, FakeTriton, make_catalog, picture
+from planted import set_statistics
 
 # Their fixtures take seconds to make.
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
@@ -90,18 +91,6 @@ def untrained() -> TrainedModel:
     heads = CompatibilityHeads(config).eval()
     set_statistics(heads)
     return TrainedModel(resnet, heads, config, {})
-
-
-def set_statistics(heads: CompatibilityHeads) -> None:
-    """Statistics as training leaves them: of the initial 0 and 1 a wrong fold would not show."""
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, value in heads.state_dict().items():
-            drawn = torch.rand(value.shape, generator=random)
-            if name.endswith(("deviation", "running_var", "layers.1.weight")):
-                value.copy_(0.5 + drawn)
-            elif name.endswith(("mean", "layers.1.bias")):
-                value.copy_(drawn - 0.5)
 
 
 @pytest.fixture(scope="session")

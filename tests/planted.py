@@ -1,4 +1,4 @@
-"""Pairs over made-up features in which what fits what is planted: training without a backbone."""
+"""Made-up features, pairs in which what fits what is planted: training and export in no time."""
 
 import json
 
@@ -7,6 +7,7 @@ import torch
 from completelook_build.data import Dataset
 from completelook_build.features import PairFeatures, Picture
 from PIL import Image
+from torch import nn
 
 PRODUCTS, SCENES = 12, 60
 REGIONS = 4  # nothing that learns counts them, and 196 take long
@@ -52,3 +53,33 @@ def plant_pairs(folder):
         {Picture(data.pictures[name]): row for row, name in enumerate(scenes)},
         {name: row for row, name in enumerate(products)},
     )
+
+
+class SmallBackbone(nn.Module):
+    """Any image to features in the range of the planted ones."""
+
+    def __init__(self, seed=3):
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        self.register_buffer("to_map", torch.rand(3, 1024, generator=random))
+        self.register_buffer("to_pooled", torch.rand(3, 2048, generator=random))
+        self.id = seed
+
+    def forward(self, images):
+        squares = images.float().unflatten(1, (14, 16)).unflatten(3, (14, 16)).mean(dim=(2, 4))
+        squares = squares / 255  # [B, 14, 14, 3]
+        feature_map = torch.matmul(squares, self.to_map).permute(0, 3, 1, 2)
+        pooled = torch.matmul(squares.mean(dim=(1, 2)), self.to_pooled)
+        return feature_map, pooled, torch.full((len(images), 1), self.id)
+
+
+def set_statistics(heads):
+    """Statistics as training leaves them: of the initial 0 and 1 a wrong fold would not show."""
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in heads.state_dict().items():
+            drawn = torch.rand(value.shape, generator=random)
+            if name.endswith(("deviation", "running_var", "layers.1.weight")):
+                value.copy_(0.5 + drawn)
+            elif name.endswith(("mean", "layers.1.bias")):
+                value.copy_(drawn - 0.5)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -123,6 +124,17 @@ def test_embeddings_that_differ_from_the_export_are_found(
         repository
     )
     assert failed(triton, repository) == ["export"]
+
+
+@pytest.mark.parametrize(
+    ("name", "failing"), [("backbone/1/model.pt", ["export"]), ("backbone/config.pbtxt", [])]
+)
+def test_a_file_that_is_not_the_exports_is_named(
+    triton: FakeTriton, repository: Path, name: str, failing: list[str]
+) -> None:
+    replace(RECORD, files={name: "0" * 64}).write(repository)
+    assert failed(triton, repository) == failing
+    assert name in checks(triton, repository)["export"].finding
 
 
 def test_the_records_tolerance_decides(triton: FakeTriton, repository: Path) -> None:

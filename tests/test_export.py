@@ -2,20 +2,35 @@
 
 import json
 import shutil
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from completelook import EmbeddedServerError, files
 from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
 from completelook.golden import GoldenRecord
+from completelook.server.repository import read_repository
 from completelook_build.backbones.resnet import BackboneSource, load_resnet
+from completelook_build.cli import app
 from completelook_build.errors import ExportError
-from completelook_build.export import BATCHING, export_model, parity, repository_configs
+from completelook_build.export import (
+    BATCHING,
+    ExportReport,
+    Parity,
+    export_model,
+    parity,
+    repository_configs,
+)
+from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.showroom import CATEGORIES
 from completelook_build.training import TrainedModel
 from google.protobuf import text_format
+from planted import SmallBackbone, set_statistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+from typer.testing import CliRunner
 
 SHIPPED = Path(__file__).parent.parent / "model_repository"
 
@@ -76,13 +91,118 @@ def test_a_swapped_backbone_changes_the_model_id(untrained, exported, tmp_path):
     assert model_id.item() == report.model_id
 
 
-def test_a_failed_parity_check_replaces_nothing(untrained, exported, tmp_path, monkeypatch):
-    shutil.copytree(exported, tmp_path / "repository")
-    before = (tmp_path / "repository/backbone/1/model.pt").stat().st_mtime_ns
+def small_model(seed):
+    """All that an export asks of a trained model, around a backbone that takes no time."""
+    torch.manual_seed(seed)
+    config = HeadsConfig(categories=("Rugs", "Lamps"))
+    heads = CompatibilityHeads(config).eval()
+    set_statistics(heads)
+    backbone = SmallBackbone(seed)
+    return SimpleNamespace(heads=heads, config=config, heads_id=seed, backbone=lambda _: backbone)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    repository = tmp_path_factory.mktemp("earlier")
+    export_model(small_model(3), repository)
+    return repository
+
+
+@pytest.fixture
+def repository(earlier, tmp_path):
+    return Path(shutil.copytree(earlier, tmp_path / "repository"))
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+FILES = 10  # three models, six configurations and the record
+
+
+@pytest.mark.parametrize("number", range(1, FILES + 1))
+def test_a_rename_that_fails_leaves_the_earlier_export_whole(repository, number, monkeypatch):
+    before, renames, replace = content(repository), count(1), Path.replace
+
+    def failing(self, target):
+        if next(renames) == number:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(ExportError, match="No space left"):
+        export_model(small_model(4), repository)
+    assert content(repository) == before
+
+
+@pytest.mark.parametrize("name", ["write_text", "hardlink_to"])
+def test_a_write_that_fails_leaves_the_earlier_export_whole(repository, name, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    before = content(repository)
+    monkeypatch.setattr(Path, name, full)
+    with pytest.raises(ExportError, match="No space left"):
+        export_model(small_model(4), repository)
+    assert content(repository) == before
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, FILES - 1])
+def test_an_export_killed_between_two_renames_is_not_served(repository, number, monkeypatch):
+    def killed(beside):
+        for path, written in list(beside.items())[:number]:
+            written.replace(path)
+
+    monkeypatch.setattr(files, "_rename_all", killed)
+    export_model(small_model(4), repository)
+    with pytest.raises(EmbeddedServerError, match=r"backbone/1/model\.pt.* an export that was cut"):
+        read_repository(repository)
+    monkeypatch.undo()
+    export_model(small_model(4), repository)
+    assert len(read_repository(repository)) == 6
+
+
+def test_the_record_tells_every_file_that_is_no_longer_the_exports(repository):
+    record = GoldenRecord.read(repository)
+    assert len(record.files) == FILES - 1
+    assert record.changed_files(repository) == []
+    weights = repository / "product_head/1/model.pt"
+    damaged = bytearray(weights.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x40
+    weights.write_bytes(damaged)
+    (repository / "backbone/config.pbtxt").unlink()
+    assert record.changed_files(repository) == ["product_head/1/model.pt", "backbone/config.pbtxt"]
+    with pytest.raises(EmbeddedServerError, match=r"product_head/1/model\.pt not as the export"):
+        read_repository(repository)
+
+
+def test_a_configuration_changed_by_hand_is_served(repository):
+    path = repository / "backbone/config.pbtxt"
+    path.write_text(path.read_text() + "# mine\n")
+    assert len(read_repository(repository)) == 6
+
+
+def test_an_export_goes_beside_its_model_unless_told_otherwise(monkeypatch):
+    asked = []
+
+    def export(_, repository, **__):
+        asked.append(repository)
+        return ExportReport(1, "fp32", Parity({1: 0.0}, 0.0))
+
+    monkeypatch.setattr("completelook_build.training.load_model", lambda _: small_model(3))
+    monkeypatch.setattr("completelook_build.export.export_model", export)
+    for options in ((), ("--model-repository", "mine")):
+        result = CliRunner().invoke(app, ["export", "--model", "trained", *options])
+        assert result.exit_code == 0, result.output
+    assert asked == [Path("trained/model_repository"), Path("mine")]
+
+
+def test_a_failed_parity_check_replaces_nothing(repository, monkeypatch):
+    before = content(repository)
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="nothing was exported"):
-        export_model(untrained, tmp_path / "repository")
-    assert (tmp_path / "repository/backbone/1/model.pt").stat().st_mtime_ns == before
+        export_model(small_model(4), repository)
+    assert content(repository) == before
 
 
 def test_a_reduced_precision_may_be_rounded_otherwise_where_it_is_served(

@@ -11,6 +11,7 @@ from completelook_build.heads import (
     SceneHead,
 )
 from completelook_build.training import triplet_hinge
+from planted import set_statistics
 
 CATEGORIES = ("Rugs", "Lamps", "Chairs")
 
@@ -19,7 +20,9 @@ CATEGORIES = ("Rugs", "Lamps", "Chairs")
 def heads(request):
     torch.manual_seed(0)
     config = HeadsConfig(categories=CATEGORIES, attention_scale=request.param)
-    return CompatibilityHeads(config).eval()
+    heads = CompatibilityHeads(config).eval()
+    set_statistics(heads)
+    return heads
 
 
 @pytest.fixture

@@ -8,27 +8,10 @@ from completelook_build.export import check_parity
 from completelook_build.features.split import make_split
 from completelook_build.heads import HeadsConfig, ProductHead, SceneHead, served
 from completelook_build.training import TrainingConfig, train_heads
-from planted import CATEGORIES, plant_pairs
+from planted import CATEGORIES, SmallBackbone, plant_pairs
 from torch import nn
 
 HEADS_ID = 10
-
-
-class SmallBackbone(nn.Module):
-    """Any image to features in the range of the planted ones; it takes no time."""
-
-    def __init__(self):
-        super().__init__()
-        random = torch.Generator().manual_seed(3)
-        self.register_buffer("to_map", torch.rand(3, 1024, generator=random))
-        self.register_buffer("to_pooled", torch.rand(3, 2048, generator=random))
-
-    def forward(self, images):
-        squares = images.float().unflatten(1, (14, 16)).unflatten(3, (14, 16)).mean(dim=(2, 4))
-        squares = squares / 255  # [B, 14, 14, 3]
-        feature_map = torch.matmul(squares, self.to_map).permute(0, 3, 1, 2)
-        pooled = torch.matmul(squares.mean(dim=(1, 2)), self.to_pooled)
-        return feature_map, pooled, torch.full((len(images), 1), 12)
 
 
 @pytest.fixture(scope="module")

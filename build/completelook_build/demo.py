@@ -73,7 +73,9 @@ def _model_id() -> int:
 
 def _is_exported() -> bool:
     record = GoldenRecord.read(REPOSITORY)
-    return record is not None and record.model_id == _model_id()
+    if record is None or record.model_id != _model_id():
+        return False
+    return not record.changed_files(REPOSITORY)
 
 
 def _is_indexed() -> bool:

@@ -3,8 +3,9 @@
 Whoever reads the place sees the earlier content or the new one, whole, also after a power cut.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,15 +16,62 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Makes the folder where it is missing. Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with replacing_together() as beside:
+        yield beside(path)
+
+
+@contextmanager
+def replacing_together() -> Iterator[Callable[[Path], Path]]:
+    """Files that belong together, replaced once the block has ended well and all are on disk.
+
+    Yields what tells the place beside a file to write it to. The files are renamed in the order in
+    which they were asked for; where a rename fails, those before it are taken back. No file system
+    renames several at once, so a process that is killed in between leaves a part of them: let the
+    last one hold the digests of the others, and readers compare. Raises OSError.
+    """
+    beside: dict[Path, Path] = {}
+
+    def place(path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return beside.setdefault(path, _hidden(path, "partial"))
+
     try:
-        yield beside
-        sync(beside)
-        beside.replace(path)
-        sync(path.parent)
+        yield place
+        for written in beside.values():
+            sync(written)
+        _rename_all(beside)
+        for folder in {path.parent for path in beside}:
+            sync(folder)
     finally:
-        beside.unlink(missing_ok=True)
+        for written in beside.values():
+            written.unlink(missing_ok=True)
+
+
+def _rename_all(beside: Mapping[Path, Path]) -> None:
+    """Rename all, or none where one of them fails."""
+    earlier: dict[Path, Path] = {}
+    try:
+        if len(beside) > 1:
+            earlier = {path: _hidden(path, "earlier") for path in beside if path.exists()}
+            for path, kept in earlier.items():
+                kept.unlink(missing_ok=True)
+                kept.hardlink_to(path)
+        for path, written in beside.items():
+            written.replace(path)
+    except BaseException:
+        for path in (path for path, written in beside.items() if not written.exists()):
+            if path in earlier:
+                earlier[path].replace(path)
+            else:
+                path.unlink()
+        raise
+    finally:
+        for kept in earlier.values():
+            kept.unlink(missing_ok=True)
+
+
+def _hidden(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -44,3 +92,9 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

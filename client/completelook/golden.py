@@ -1,7 +1,8 @@
-"""The golden image: a picture made by formula, and what an export computed for it."""
+"""The golden image: a picture made by formula, and the record of an export, which embeds it."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from completelook.contract import EMBED_SCENE, EMBEDDING_SIZE, IMAGE_SIZE
 from completelook.errors import ContractError
+from completelook.files import sha256, write_text
 
 _TILE = 28
 
@@ -25,17 +27,22 @@ def golden_image() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class GoldenRecord:
-    """The golden image's embeddings as the export computed them, kept beside the exported model."""
+    """The golden image's embeddings as the export computed them, and the digests of its files.
+
+    It is the last file that an export replaces: where a digest is another, either the file was
+    changed since, or the export was killed half-way.
+    """
 
     model_id: int
     scene_embedding: tuple[float, ...]  # [128]
     product_embedding: tuple[float, ...]  # [128]
     tolerance: float  # largest difference that the export's precision explains
+    files: Mapping[str, str] = field(default_factory=dict)  # path in the repository -> SHA-256
 
     @classmethod
     def read(cls, model_repository: Path) -> Self | None:
         """The record in a model repository, None when there is none. Raises ContractError."""
-        path = _record_path(model_repository)
+        path = cls.path(model_repository)
         if not path.exists():
             return None
         try:
@@ -45,6 +52,7 @@ class GoldenRecord:
                 scene_embedding=_embedding(fields["scene_embedding"]),
                 product_embedding=_embedding(fields["product_embedding"]),
                 tolerance=float(fields["tolerance"]),
+                files=dict(fields["files"]),
             )
         except (ValueError, TypeError, KeyError) as exc:
             raise ContractError(
@@ -53,12 +61,26 @@ class GoldenRecord:
             ) from exc
 
     def write(self, model_repository: Path) -> None:
-        """Store the record in a model repository, for `read`."""
-        _record_path(model_repository).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        """Store the record in a model repository, for `read`. Raises OSError."""
+        write_text(self.path(model_repository), self.as_json())
 
+    def as_json(self) -> str:
+        """What `read` reads."""
+        return json.dumps(asdict(self))
 
-def _record_path(model_repository: Path) -> Path:
-    return model_repository / EMBED_SCENE.name / "1" / "golden.json"
+    @staticmethod
+    def path(model_repository: Path) -> Path:
+        """Where the record of a model repository lies; git keeps no file of a version's folder."""
+        return model_repository / EMBED_SCENE.name / "1" / "golden.json"
+
+    def changed_files(self, model_repository: Path) -> list[str]:
+        """The files of the export that are no longer as it wrote them. Raises OSError."""
+        places = {name: model_repository / name for name in self.files}
+        return [
+            name
+            for name, path in places.items()
+            if not path.is_file() or sha256(path) != self.files[name]
+        ]
 
 
 def _embedding(values: list[float]) -> tuple[float, ...]:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 @dataset_options
 def export(
     model: ModelOption,
-    model_repository: Annotated[Path, typer.Option(help="Triton's model repository.")] = Path(
-        "model_repository"
-    ),
+    model_repository: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Triton's model repository; MODEL/model_repository if not given."
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="fp32, bf16 or fp16 inside the backbone.")
     ] = "fp32",
@@ -26,7 +29,7 @@ def export(
         typer.Option("--response-cache", help="Have Triton remember the answers of embed_scene."),
     ] = False,
 ) -> None:
-    """Write the model into Triton's repository, checked against eager PyTorch.
+    """Write the model into a repository for Triton, checked against the model as it was trained.
 
     With a data set it says what a reduced precision costs on the test scenes.
     """
@@ -37,6 +40,7 @@ def export(
 
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"{precision!r}: expected one of {', '.join(PRECISIONS)}")
+    repository = model_repository or model / "model_repository"
     trained = load_model(model)
     cost = NOT_MEASURED
     if precision != REFERENCE and dataset is not None:
@@ -44,12 +48,12 @@ def export(
         cost = measure_cost(trained, precision, dataset).as_text()
     report = export_model(
         trained,
-        model_repository,
+        repository,
         precision=precision,
         calibration=read_calibration(model, trained.heads_id),
         response_cache=response_cache,
     )
-    print(f"exported model {report.model_id:016x} ({report.precision}) to {model_repository}")
+    print(f"exported model {report.model_id:016x} ({report.precision}) to {repository}")
     print(report.parity.as_text())
     if precision != REFERENCE:
         print(cost)

@@ -1,6 +1,6 @@
 """Export: a trained model into Triton's repository, as TorchScript that answers as it does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from completelook.contract import (
     PRODUCT_HEAD,
     SCENE_HEAD,
 )
+from completelook.files import replacing_together, sha256
 from completelook.golden import GoldenRecord, golden_image
 from completelook.ranking import Calibration
 from torch import nn
@@ -46,7 +47,9 @@ def export_model(
 ) -> ExportReport:
     """Write TorchScript models, configurations and the golden record into a model repository.
 
-    Nothing of an earlier export is replaced before the new one has passed its parity check.
+    Nothing of an earlier export is replaced before the new one is on disk and has passed its parity
+    check, and then all of it: an error on the way leaves the earlier export whole. A process that
+    is killed between two renames leaves a repository that the record's digests give away.
     `response_cache` has Triton remember answers (see `repository_configs`).
     Raises ExportError where the heads are an ablation, the files answer otherwise than the trained
     model or not with finite numbers, or the repository cannot be written.
@@ -63,55 +66,72 @@ def export_model(
         PRODUCT_HEAD.name: ProductHead(model.heads, model.heads_id).eval(),
     }
     try:
-        written = {name: _write_script(repository, name, modules[name]) for name in modules}
-        served = {name: torch.jit.load(str(path)) for name, path in written.items()}
-        parity = check_parity(served, backbone, model.heads, model.heads_id)
-        _write_configs(
-            repository,
-            repository_configs(
+        with replacing_together() as beside:
+            files = _Files(repository, beside)
+            for name, module in modules.items():
+                _save_script(module, files.beside(f"{name}/{VERSION}/model.pt"))
+            served = {
+                name: torch.jit.load(files.beside(f"{name}/{VERSION}/model.pt")) for name in modules
+            }
+            parity = check_parity(served, backbone, model.heads, model.heads_id)
+            configs = repository_configs(
                 model.config.categories,
                 calibration,
                 precision=precision,
                 response_cache=response_cache,
-            ),
-        )
-        _write_golden(repository, served, backbone.id ^ model.heads_id, precision)
-        for partial in written.values():
-            partial.replace(partial.with_suffix(""))
+            )
+            for name, text in configs.items():
+                files.beside(f"{name}/config.pbtxt").write_text(text, encoding="utf-8")
+            record = _golden_record(served, precision, files.digests())
+            # Last, since it tells whoever reads the repository whether the others belong together.
+            beside(GoldenRecord.path(repository)).write_text(record.as_json(), encoding="utf-8")
+            for ensemble in ENSEMBLES:
+                _keep_version_folder(repository / ensemble.name / VERSION)
     except OSError as error:
         raise ExportError(f"{repository}: cannot be written ({error})") from error
-    return ExportReport(backbone.id ^ model.heads_id, precision, parity)
+    return ExportReport(record.model_id, precision, parity)
 
 
-def _write_script(repository: Path, name: str, module: nn.Module) -> Path:
-    folder = repository / name / VERSION
+class _Files:
+    """The files of an export beside the places that they will take together."""
+
+    def __init__(self, repository: Path, beside: Callable[[Path], Path]) -> None:
+        self._repository = repository
+        self._beside = beside
+        self._places: dict[str, Path] = {}
+
+    def beside(self, name: str) -> Path:
+        """Where to write the file of a path within the repository."""
+        return self._places.setdefault(name, self._beside(self._repository / name))
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of every file so far, by path within the repository."""
+        return {name: sha256(place) for name, place in self._places.items()}
+
+
+def _save_script(module: nn.Module, path: Path) -> None:
+    script = torch.jit.script(module)
+    try:
+        script.save(str(path))
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(str(error).splitlines()[0]) from error
+
+
+def _keep_version_folder(folder: Path) -> None:
+    """An ensemble's version folder is empty, and git drops empty folders."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.pt.partial"
-    torch.jit.script(module).save(str(path))
-    return path
+    (folder / ".gitkeep").touch()
 
 
-def _write_configs(repository: Path, configs: Mapping[str, str]) -> None:
-    for name, text in configs.items():
-        path = repository / name / "config.pbtxt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name("config.pbtxt.partial")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    for ensemble in ENSEMBLES:
-        version = repository / ensemble.name / VERSION
-        version.mkdir(exist_ok=True)
-        (version / ".gitkeep").touch()
-
-
-def _write_golden(
-    repository: Path, modules: Mapping[str, nn.Module], model_id: int, precision: str
-) -> None:
+def _golden_record(
+    served: Mapping[str, nn.Module], precision: str, digests: Mapping[str, str]
+) -> GoldenRecord:
     """The golden image's embeddings, for `completelook doctor` to compare the server's with."""
-    answer = run_chain(modules, torch.from_numpy(golden_image()).unsqueeze(0))
-    GoldenRecord(
-        model_id=model_id,
+    answer = run_chain(served, torch.from_numpy(golden_image()).unsqueeze(0))
+    return GoldenRecord(
+        model_id=int(answer["MODEL_ID"]),
         scene_embedding=tuple(answer["SCENE_EMBEDDING"][0].tolist()),
         product_embedding=tuple(answer["PRODUCT_EMBEDDING"][0].tolist()),
         tolerance=GOLDEN_TOLERANCES[precision],
-    ).write(repository)
+        files=digests,
+    )

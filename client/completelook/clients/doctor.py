@@ -229,7 +229,14 @@ def _comparison(answers: _Answers, record: GoldenRecord | None, repository: Path
         float(np.abs(np.subtract(record.product_embedding, answers.product.embedding)).max()),
     )
     _require_close("the served embeddings from the exported ones", difference, record.tolerance)
-    return f"the golden image as {repository} recorded it, within {difference:.1e}"
+    changed = record.changed_files(repository)
+    if any(not name.endswith("config.pbtxt") for name in changed):
+        raise ContractError(
+            f"{repository} is no longer as the export wrote it ({', '.join(changed)}): export the "
+            "model again with `completelook-build export` and restart the server"
+        )
+    note = f"; changed by hand since: {', '.join(changed)}" if changed else ""
+    return f"the golden image as {repository} recorded it, within {difference:.1e}{note}"
 
 
 def _require_close(what: str, difference: float, tolerance: float) -> None:

@@ -15,7 +15,7 @@ def read_repository(folder: Path) -> list[Any]:
 
     Raises:
         EmbeddedServerError: the folder is missing or empty, a configuration cannot be parsed, or a
-            TorchScript model has no file.
+            TorchScript model has no file or another than the export wrote.
     """
     if not folder.is_dir():
         raise EmbeddedServerError(f"model repository {folder} is not a folder: {_WAY_OUT}")
@@ -27,6 +27,7 @@ def read_repository(folder: Path) -> list[Any]:
     for config in configs:
         if config.backend == "pytorch" or config.platform == "pytorch_libtorch":
             _check_model_file(folder / config.name, config.default_model_filename)
+    _check_export(folder)
     return configs
 
 
@@ -55,4 +56,23 @@ def _check_model_file(folder: Path, file_name: str) -> None:
         raise EmbeddedServerError(
             f"model '{folder.name}' has no {file_name} (there is no {folder}/1/{file_name}): "
             "run `completelook-build export`"
+        )
+
+
+def _check_export(folder: Path) -> None:
+    """Refuse weights that are not the export's: damaged, or of an export that was killed half-way.
+
+    A configuration may be changed by hand: `doctor` tells which ones were.
+    """
+    # Imported here: it takes NumPy, and importing this package must be free.
+    from completelook.golden import GoldenRecord
+
+    record = GoldenRecord.read(folder)
+    changed = [] if record is None else record.changed_files(folder)
+    weights = [name for name in changed if not name.endswith("config.pbtxt")]
+    if weights:
+        raise EmbeddedServerError(
+            f"model repository {folder}: {', '.join(weights)} not as the export wrote "
+            f"{'it' if len(weights) == 1 else 'them'} (damaged, or an export that was cut off): "
+            "run `completelook-build export` again"
         )
