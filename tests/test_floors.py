@@ -23,9 +23,8 @@ SMALL = {
 }
 
 
-# Rooms still being moved into.
-UNFINISHED = ("completelook_build.",)
-CROWDED = ("build/completelook_build/showroom",)
+# A room still being moved into.
+UNFINISHED = ("completelook_build.backbones.",)
 
 
 def place(path: Path) -> str:
@@ -78,7 +77,7 @@ def test_a_room_is_entered_by_its_door(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=place)
 def test_a_folder_holds_at_most_12_modules(folder: Path) -> None:
-    assert (len(list(folder.glob("*.py"))) > 12) == (place(folder) in CROWDED)
+    assert len(list(folder.glob("*.py"))) <= 12
 
 
 @pytest.mark.parametrize("path", MODULES, ids=place)

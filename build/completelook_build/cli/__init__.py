@@ -1,6 +1,7 @@
 """The `completelook-build` command line: data, training, evaluation, export."""
 
 import sys
+import warnings
 
 import typer
 from completelook.errors import CompleteLookError
@@ -44,6 +45,8 @@ for command in (
 
 def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 1."""
+    # Pillow warns of odd metadata in pictures that are as good as any.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except (CompleteLookError, OSError) as error:
