@@ -1,10 +1,13 @@
 """Category names: what the model knows, and what a user may call it."""
 
 import difflib
+import re
 from dataclasses import dataclass
 
-from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import CategoryError
+
+# Between the parts of a path as shops write it. A slash may also stand within a name.
+_SEPARATORS = (re.compile(r"[|>]"), re.compile(r"[|>/]"))
 
 
 @dataclass(frozen=True)
@@ -16,19 +19,22 @@ class CategoryTable:
     def resolve(self, name: str) -> int:
         """The row of a category, by its exact name, its name in any case, or its last parts alone.
 
-        Whichever of these three fits first decides. Raises CategoryError.
+        Whichever of these three fits first decides. The parts of a path may be separated by `|`,
+        `>` or `/`. Raises CategoryError.
         """
         if name in self.names:
             return self.names.index(name)
-        parts = _parts(name)
-        full = [row for row, known in enumerate(self.names) if _parts(known) == parts]
-        tails = [
-            row for row, known in enumerate(self.names) if _parts(known)[-len(parts) :] == parts
-        ]
-        fitting = full or tails
+        fitting: list[int] = []
+        for separator in _SEPARATORS:
+            fitting = fitting or self._fitting(path_parts(name, separator))
         if len(fitting) == 1:
             return fitting[0]
         raise CategoryError(self._explain(name, fitting))
+
+    def _fitting(self, parts: list[str]) -> list[int]:
+        known = [path_parts(name) for name in self.names]
+        full = [row for row, own in enumerate(known) if own == parts]
+        return full or [row for row, own in enumerate(known) if own[-len(parts) :] == parts]
 
     def _explain(self, name: str, fitting: list[int]) -> str:
         if fitting:
@@ -41,10 +47,10 @@ class CategoryTable:
 
     def _near(self, name: str) -> list[str]:
         """Names that hold the asked one as a part, or that are spelled nearly like it."""
-        parts = _parts(name)
+        parts = path_parts(name)
         by_part: dict[str, list[str]] = {}
         for known in self.names:
-            for part in {*_parts(known), known.casefold()}:
+            for part in {*path_parts(known), known.casefold()}:
                 by_part.setdefault(part, []).append(known)
         spelled = difflib.get_close_matches(parts[-1], by_part) + difflib.get_close_matches(
             name.casefold(), by_part
@@ -52,8 +58,9 @@ class CategoryTable:
         return list(dict.fromkeys(known for part in spelled for known in by_part[part]))
 
 
-def _parts(name: str) -> list[str]:
-    return [part.strip() for part in name.casefold().split(CATEGORY_SEPARATOR)]
+def path_parts(name: str, separator: re.Pattern[str] = _SEPARATORS[0]) -> list[str]:
+    """The parts of a category's path, without case and spaces around them."""
+    return [part.strip() for part in separator.split(name.casefold())]
 
 
 def _listed(names: list[str]) -> str:

@@ -80,6 +80,23 @@ def read_delimited(path: Path) -> Rows:
     return Rows(pa.table(columns), numbers, skips, (dialect.describe(),))
 
 
+def read_cells(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The cells of some columns of delimited text, as they were written, a row at a time.
+
+    Raises TableError, also where a column is missing or a row is not whole.
+    """
+    skipped: dict[int, str] = {}
+    table = _parse(path, find_dialect(path), skipped)
+    for number, reason in skipped.items():
+        raise TableError(f"{path}, row {number}: {reason}")
+    for name in names:
+        if name not in table.column_names:
+            listed = ", ".join(repr(each) for each in table.column_names)
+            raise TableError(f"{path}: no column {name!r}, found {listed}")
+    columns: list[list[Any]] = [table[name].to_pylist() for name in names]
+    return zip(*columns, strict=True)
+
+
 def find_dialect(path: Path) -> Dialect:
     """Settle encoding, delimiter and header by looking at the file. Raises TableError."""
     encoding, has_broken_lines = _find_encoding(path)
