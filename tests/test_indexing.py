@@ -1,5 +1,8 @@
 import csv
 import os
+import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +12,8 @@ import pandas
 import polars
 import pyarrow as pa
 import pytest
-from completelook.catalog import Catalog, Product, checkpoint_path, failures_path, index
-from completelook.catalog import checkpoint as _checkpoint
-from completelook.catalog.checkpoint import Checkpoint, Fingerprint
+from completelook.catalog import Catalog, failures_path, index, ledger_path, prepare
+from completelook.catalog.ledger import Fingerprint, Ledger
 from completelook.errors import (
     CatalogError,
     ContractError,
@@ -21,6 +23,7 @@ from completelook.errors import (
     TableError,
 )
 from completelook.images import load_image
+from completelook.products import Product
 from PIL import Image
 
 MODEL = ("Home|Rugs", "Home|Lamps")
@@ -97,9 +100,9 @@ def test_every_product_is_embedded_into_its_own_row(shop, path):
     assert stored(path)["price"].to_pylist() == [1.5, 4.5, 0.5, 2.5, 3.5]
     assert catalog.model_id == 11
     assert catalog.categories.names == MODEL
-    assert (report.indexed, report.resumed, report.failures) == (5, 0, ())
+    assert (report.indexed, report.reused, report.skipped) == (5, 0, ())
     assert report.images_per_s == pytest.approx(5 / report.seconds)
-    assert beside(path) == ["shop.arrow"]
+    assert beside(path) == ["shop.arrow", "shop.arrow.ledger"]
 
 
 @pytest.mark.parametrize("in_flight", [1, 3, 64])
@@ -147,7 +150,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_listed(shop, path):
     ]
     assert "not a picture" in listed[0]["reason"]
     assert "no such file" in listed[1]["reason"]
-    assert [failure.reason for failure in report.failures] == [row["reason"] for row in listed]
+    assert [skip.reason for skip in report.skipped] == [row["reason"] for row in listed]
     assert report.indexed == 3
 
 
@@ -181,10 +184,9 @@ def test_a_dead_server_is_fatal_and_nothing_done_is_lost(shop, path):
     assert not path.exists()
     look = FakeLook()
     report = index(shop, path, look)
-    assert (report.indexed, report.resumed) == (5, 3)
+    assert (report.indexed, report.reused) == (5, 3)
     assert sorted(look.seen) == ["3.png", "4.png"]
     assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
-    assert not checkpoint_path(path).exists()
 
 
 def test_what_was_in_flight_beside_a_failure_is_kept(shop, path):
@@ -200,27 +202,60 @@ def test_what_was_in_flight_beside_a_failure_is_kept(shop, path):
 
     with pytest.raises(ServerUnavailable):
         index(shop, path, Late(), in_flight=5)
-    assert index(shop, path, FakeLook()).resumed == 4
+    assert index(shop, path, FakeLook()).reused == 4
 
 
 def test_an_interrupted_run_leaves_the_old_catalog_and_is_taken_up(shop, path):
     index(shop, path, FakeLook())
     before = path.read_bytes()
+    for number in range(5):
+        Image.new("RGB", (9, 9), (100 + number,) * 3).save(shop.parent / f"{number}.png")
     with pytest.raises(KeyboardInterrupt):
         index(shop, path, FakeLook(fail_after=2, failure=KeyboardInterrupt()), in_flight=1)
     assert path.read_bytes() == before
-    assert index(shop, path, FakeLook()).resumed == 2
+    assert index(shop, path, FakeLook()).reused == 2
+    assert brightness(path) == {f"00{number}": 100 + number for number in range(5)}
 
 
-def test_a_killed_run_is_taken_up_from_what_is_readable(shop, path, monkeypatch):
-    monkeypatch.setattr(_checkpoint, "FLUSH_ROWS", 1)
-    with pytest.raises(ServerUnavailable):
-        index(shop, path, FakeLook(fail_after=4), in_flight=1)
-    content = checkpoint_path(path).read_bytes()
-    checkpoint_path(path).write_bytes(content[:-600])  # cut within the last row's embedding
-    report = index(shop, path, FakeLook())
-    assert report.resumed == 3
-    assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 3, "004": 4}
+def test_a_second_run_embeds_only_what_is_new_changed_or_failed(shop, path):
+    (shop.parent / "1.png").write_bytes(b"no picture")
+    assert index(shop, path, FakeLook()).indexed == 4
+    Image.new("RGB", (9, 9), (101,) * 3).save(shop.parent / "1.png")  # mended
+    Image.new("RGB", (9, 9), (102,) * 3).save(shop.parent / "2.png")  # changed
+    Image.new("RGB", (9, 9), (105,) * 3).save(shop.parent / "5.png")
+    lines = shop.read_text().splitlines()
+    lines[1] = "000,0.png,rugs,99.5"  # another price, the same picture
+    shop.write_text("\n".join([*lines[:4], *lines[5:], "005,5.png,Toys,5.5"]))  # without 003
+    look = FakeLook()
+    report = index(shop, path, look)
+    assert sorted(look.seen) == ["1.png", "2.png", "5.png"]
+    assert (report.indexed, report.reused) == (5, 2)
+    assert brightness(path) == {"000": 0, "001": 101, "002": 102, "004": 4, "005": 105}
+    assert {row["id"]: row["price"] for row in stored(path).to_pylist()}["000"] == 99.5
+
+
+def test_a_second_writer_gets_a_clear_error(shop, path):
+    class Indexing(FakeLook):
+        def embed_product(self, source):
+            if isinstance(source, str):
+                with pytest.raises(CatalogError, match=r"another `completelook index` is writing"):
+                    index(shop, path, FakeLook())
+            return super().embed_product(source)
+
+    assert index(shop, path, Indexing(), in_flight=1).indexed == 5
+
+
+def test_a_damaged_embedding_in_the_ledger_is_embedded_again(shop, path):
+    index(shop, path, FakeLook())
+    with sqlite3.connect(ledger_path(path)) as database:
+        flipped = bytearray(database.execute("SELECT vector FROM embedding").fetchone()[0])
+        flipped[7] ^= 1
+        image = str(shop.parent / "0.png")
+        database.execute("UPDATE embedding SET vector = ? WHERE image = ?", (flipped, image))
+    database.close()
+    look = FakeLook()
+    assert index(shop, path, look).reused == 4
+    assert look.seen == ["0.png"]
 
 
 def test_a_run_can_be_cut_off_again_and_again(shop, path):
@@ -229,28 +264,28 @@ def test_a_run_can_be_cut_off_again_and_again(shop, path):
         with pytest.raises(ServerUnavailable):
             index(shop, path, look, in_flight=1)
         assert look.seen[0] == f"{resumed}.png"
-    assert index(shop, path, FakeLook()).resumed == 4
+    assert index(shop, path, FakeLook()).reused == 4
 
 
 def test_a_picture_that_changed_since_is_embedded_again(shop, path):
     with pytest.raises(ServerUnavailable):
         index(shop, path, FakeLook(fail_after=4), in_flight=1)
     Image.new("RGB", (9, 9), (200,) * 3).save(shop.parent / "1.png")
-    assert index(shop, path, FakeLook()).resumed == 3
+    assert index(shop, path, FakeLook()).reused == 3
     assert brightness(path)["001"] == 200
 
 
 def test_another_models_embeddings_are_not_taken_up(shop, path):
     with pytest.raises(ServerUnavailable):
         index(shop, path, FakeLook(fail_after=4), in_flight=1)
-    assert index(shop, path, FakeLook(model_id=12)).resumed == 0
+    assert index(shop, path, FakeLook(model_id=12)).reused == 0
     assert Catalog.open(path).model_id == 12
 
 
 @pytest.mark.parametrize("content", [b"", b"no arrow stream", b"\xff" * 64])
 def test_a_checkpoint_that_is_none_is_started_anew(shop, path, content):
-    checkpoint_path(path).write_bytes(content)
-    assert index(shop, path, FakeLook()).resumed == 0
+    ledger_path(path).write_bytes(content)
+    assert index(shop, path, FakeLook()).reused == 0
 
 
 def test_a_model_that_changes_midway_is_a_mismatch(shop, path):
@@ -262,7 +297,7 @@ def test_a_model_that_changes_midway_is_a_mismatch(shop, path):
     with pytest.raises(ModelMismatch, match="000000000000000b to 000000000000000c"):
         index(shop, path, Rollout(), in_flight=1)
     assert not path.exists()
-    assert index(shop, path, FakeLook(model_id=11)).resumed == 2
+    assert index(shop, path, FakeLook(model_id=11)).reused == 2
 
 
 def test_a_dead_server_is_noticed_before_the_work_begins(shop, path):
@@ -341,14 +376,13 @@ def test_images_of_products_in_memory_are_relative_to_the_working_folder(shop, p
 @pytest.mark.parametrize(
     ("products", "message"),
     [
-        ([], "holds no rows"),
+        ([], "no column 'id', 'image', 'category'"),
         ([{"id": "a", "image": "a.jpg"}], "category"),
-        ([{"id": "a", "image": "a.jpg", "category": "Toys"}] * 2, "'a' stand more than once"),
-        (["a.jpg"], "expected a Product or a mapping"),
-        (7, "cannot be read"),
+        (["a.jpg"], "no column 'id'"),
+        (7, "products of type int"),
         ([{"id": "a", "image": "a.jpg", "category": "Toys", "embedding": 1}], "rename"),
     ],
-    ids=["none", "no category", "repeated", "text", "number", "reserved"],
+    ids=["none", "no category", "text", "number", "reserved"],
 )
 def test_products_in_memory_that_make_no_catalog_are_refused(path, products, message):
     with pytest.raises(TableError, match=message):
@@ -377,11 +411,11 @@ def test_a_broken_model_is_told_with_the_product_that_showed_it(shop, path):
         index(shop, path, FakeLook(fail_after=2, failure=failure), in_flight=1)
 
 
-def test_what_is_not_finite_in_a_checkpoint_is_embedded_again(shop, path):
-    with Checkpoint(checkpoint_path(path), 11) as checkpoint:
+def test_what_is_not_finite_in_a_ledger_is_embedded_again(shop, path):
+    with Ledger(ledger_path(path), 11) as ledger:
         image = Fingerprint.of(str(shop.parent / "2.png"))
-        checkpoint.add(image, np.full(128, np.nan, np.float32))
-    assert index(shop, path, FakeLook()).resumed == 0
+        ledger.add(image, np.full(128, np.nan, np.float32))
+    assert index(shop, path, FakeLook()).reused == 0
     assert brightness(path)["002"] == 2
 
 
@@ -398,20 +432,48 @@ def test_a_list_of_failures_is_replaced_whole_or_not_at_all(shop, path, monkeypa
     assert failures_path(path).read_text() == "old"
 
 
-def test_a_checkpoint_is_on_disk_before_it_is_closed(tmp_path, monkeypatch):
-    monkeypatch.setattr(_checkpoint, "FLUSH_INTERVAL_S", 0)
-    fingerprint = Fingerprint.of("https://shop.example/a.jpg")
-    with Checkpoint(tmp_path / "run", 1) as checkpoint:
-        checkpoint.add(fingerprint, np.arange(128, dtype=np.float32))
-        with Checkpoint(tmp_path / "run", 1) as other:  # as a run after a kill would find it
-            assert other.find(fingerprint.image).tolist() == list(range(128))
+def test_a_killed_run_leaves_what_it_wrote_and_no_lock(tmp_path):
+    program = (
+        "import os, signal, numpy as np\n"
+        "from pathlib import Path\n"
+        "from completelook.catalog import ledger\n"
+        "ledger.FLUSH_INTERVAL_S = 0\n"
+        f"own = ledger.Ledger(Path({str(tmp_path / 'run')!r}), 1)\n"
+        "image = ledger.Fingerprint.of('https://shop.example/a.jpg')\n"
+        "own.add(image, np.arange(128, dtype=np.float32))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with Ledger(tmp_path / "run", 1) as ledger:
+        found = ledger.find("https://shop.example/a.jpg")
+    assert found is not None
+    assert found.tolist() == list(range(128))
 
 
 def test_a_missing_picture_is_never_taken_up(tmp_path):
-    with Checkpoint(tmp_path / "run", 1) as checkpoint:
-        checkpoint.add(Fingerprint(str(tmp_path / "a.jpg"), 1, 1), np.zeros(128, np.float32))
-    with Checkpoint(tmp_path / "run", 1) as checkpoint:
-        assert checkpoint.find(str(tmp_path / "a.jpg")) is None
+    with Ledger(tmp_path / "run", 1) as ledger:
+        ledger.add(Fingerprint(str(tmp_path / "a.jpg"), 1, 1), np.zeros(128, np.float32))
+    with Ledger(tmp_path / "run", 1) as ledger:
+        assert ledger.find(str(tmp_path / "a.jpg")) is None
+
+
+def test_bad_rows_and_bad_pictures_are_counted_together(shop, path):
+    (shop.parent / "1.png").write_bytes(b"no picture")
+    (shop.parent / "2.png").unlink()
+    shop.write_text(shop.read_text() + "\n,4.png,Lamps,1\n004,4.png,Lamps,4.5\n009,4.png\n")
+    report = index(shop, path, FakeLook())
+    assert report.indexed + len(report.skipped) == 8
+    with failures_path(path).open(newline="") as file:
+        listed = [(int(row["row"]), row["id"]) for row in csv.DictReader(file)]
+    assert listed == [(3, "001"), (4, "002"), (7, ""), (8, "004"), (9, "")]
+
+
+def test_what_would_be_indexed_is_known_before_anything_is_embedded(shop):
+    (shop.parent / "2.png").unlink()
+    shipment = prepare(shop, MODEL)
+    assert (shipment.table.num_rows, shipment.rankable) == (4, 3)
+    assert shipment.unknown_categories == {"Toys": 1}
+    assert [(skip.row, skip.reason) for skip in shipment.skipped] == [(4, "no such file")]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -201,7 +201,7 @@ def test_a_json_array_is_read_as_its_lines_would_be(write):
     text = '[{"id": 1, "image": "a.jpg", "category": "Rugs"},\n {"id": 2}, 5]'
     path = write(text, "shop.json")
     assert [row["id"] for row in rows(path)] == ["1"]
-    assert skips(path) == [(2, "2", "no image, no category"), (3, "", "not a JSON object")]
+    assert skips(path) == [(2, "2", "no image, no category"), (3, "", "not an object with columns")]
 
 
 def test_a_column_of_numbers_and_texts_is_text(write):
@@ -216,7 +216,7 @@ def test_a_column_of_numbers_and_texts_is_text(write):
 def test_a_broken_json_line_is_skipped(write):
     path = write('{"id": 1, "image": "a", "category": "b"}\n{"id": 2, "im\n', "shop.jsonl")
     assert [row["id"] for row in rows(path)] == ["1"]
-    assert skips(path) == [(2, "", "not a JSON object")]
+    assert skips(path) == [(2, "", "not an object with columns")]
 
 
 @pytest.mark.parametrize(

@@ -4,48 +4,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from completelook.catalog.arrow import ArrowCatalog, write_catalog
-from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, Product, format_model_id
+from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, format_model_id
 from completelook.catalog.categories import CategoryTable
 
 if TYPE_CHECKING:
+    from completelook.catalog.category_map import draft_category_map
     from completelook.catalog.indexing import (
-        Failure,
         IndexReport,
-        checkpoint_path,
         failures_path,
         index,
+        ledger_path,
     )
-    from completelook.catalog.products import Products, ProductSource, read_products
+    from completelook.catalog.shipment import Shipment, prepare
 
 __all__ = [
     "ArrowCatalog",
     "Catalog",
     "CatalogInfo",
     "CategoryTable",
-    "Failure",
     "Hits",
     "IndexReport",
-    "Product",
-    "ProductSource",
-    "Products",
-    "checkpoint_path",
+    "Shipment",
+    "draft_category_map",
     "failures_path",
     "format_model_id",
     "index",
-    "read_products",
+    "ledger_path",
+    "prepare",
     "write_catalog",
 ]
 
 # Reading tables is half of pyarrow's import time, and ranking needs none of it.
 _HOMES = {
-    "Failure": "indexing",
+    "Shipment": "shipment",
+    "draft_category_map": "category_map",
+    "ledger_path": "indexing",
+    "prepare": "shipment",
     "IndexReport": "indexing",
-    "ProductSource": "products",
-    "Products": "products",
-    "checkpoint_path": "indexing",
     "failures_path": "indexing",
     "index": "indexing",
-    "read_products": "products",
 }
 
 

@@ -22,7 +22,6 @@ from completelook.catalog.catalog import (
     Catalog,
     CatalogInfo,
     Hits,
-    Product,
     format_model_id,
     require_embeddings,
 )
@@ -31,6 +30,7 @@ from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError
 from completelook.files import replacing
 from completelook.images import is_url
+from completelook.products import Product
 
 FORMAT = "1"
 FORMAT_KEY = b"completelook.format"

@@ -6,9 +6,9 @@ does `search`, `get`, `upsert` and `delete`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from completelook.catalog.categories import CategoryTable
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
+from completelook.images import ImageSource
+from completelook.products import Product
 
 # Far above float32's rounding of a sum of 128 products, far below any difference that matters.
 ROUNDING = 1e-5
@@ -27,16 +29,6 @@ _NAME_COLUMNS = ("name", "title")
 def format_model_id(model_id: int) -> str:
     """A MODEL_ID as it is stored and shown: 16 hexadecimal digits."""
     return f"{model_id:016x}"
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product as its shop describes it."""
-
-    id: str
-    category: str
-    image: str  # a URL or a path
-    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own
 
 
 # Arrays have no one truth value, so these compare by identity.
@@ -162,6 +154,28 @@ class Catalog(ABC):
         by_name = {column.casefold(): column for column in reversed(info.columns)}
         names = [by_name[name] for name in _NAME_COLUMNS if name in by_name]
         return tuple(dict.fromkeys([*names[:1], *wanted]))
+
+
+class Embedding(Protocol):
+    """What the server says of one product."""
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """The product's place in the style space, [128]."""
+
+    @property
+    def model_id(self) -> int:
+        """Which weights made it."""
+
+
+class Embedder(Protocol):
+    """The part of CompleteLook that indexing needs."""
+
+    def categories(self) -> tuple[str, ...]:
+        """The model's category names."""
+
+    def embed_product(self, source: ImageSource, /) -> Embedding:
+        """Raises ImageError, ServerError."""
 
 
 def require_embeddings(ids: Any, embeddings: NDArray[np.float32]) -> None:

@@ -8,16 +8,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from completelook.catalog.catalog import Catalog, Embedder
 from completelook.catalog.categories import CategoryTable, path_parts
-from completelook.errors import CategoryError, TableError
-from completelook.products import read_cells
+from completelook.errors import CategoryError, ImageError, TableError
+from completelook.products import ProductSource, read_cells, read_products
 
 SHOP, MODEL = "shop category", "model category"
 _HEADER = (SHOP, MODEL, "products", "confidence", "found by")
 # Words that tell no category from another.
 _FILLERS = {"and", "for", "the", "of", "in", "home", "other", "all", "und", "et", "with"}
 _LEAST_LIKENESS = 0.3
+# Of a category, so many are looked at, spread over it.
+_PICTURES = 12
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,52 @@ def in_model_names(
         elif row is not None:
             names[name] = categories.names[row]
     return names
+
+
+def draft_category_map(
+    source: ProductSource,
+    look: Embedder,
+    columns: Mapping[str, str] | None = None,
+    catalog: Catalog | None = None,
+) -> str:
+    """A draft of the map of a shop's products, as the CSV that `read_category_map` reads.
+
+    With a catalog of this model, pictures of each category that no name explains are compared with
+    its products. Raises TableError, ServerError, ModelMismatch.
+    """
+    products = read_products(source, columns).table
+    names: list[Any] = products["category"].to_pylist()
+    images: list[Any] = products["image"].to_pylist()
+    table = CategoryTable(look.categories())
+    votes: dict[str, Counter[str]] = {}
+    if catalog is not None:
+        for name in dict.fromkeys(names):
+            if _row_of(name, table) is None:
+                own = [image for image, other in zip(images, names, strict=True) if other == name]
+                votes[name] = _votes(own[:: -(-len(own) // _PICTURES)], look, catalog)
+    return as_csv(draft_map(Counter(names), table, votes))
+
+
+def _votes(images: Sequence[str], look: Embedder, catalog: Catalog) -> Counter[str]:
+    """The category of the catalog's product nearest to each picture; none of a broken one."""
+    votes: Counter[str] = Counter()
+    for image in images:
+        try:
+            product = look.embed_product(image)
+        except ImageError:
+            continue
+        catalog.require_model(product.model_id, "the server")
+        nearest = {
+            name: float(
+                (
+                    catalog.search(product.embedding, name, top=1).embeddings @ product.embedding
+                ).max()
+            )
+            for name in catalog.categories.names
+            if name in catalog.category_counts
+        }
+        votes[max(nearest, key=lambda name: nearest[name])] += 1
+    return votes
 
 
 def draft_map(

@@ -1,14 +1,39 @@
 """`completelook categories`."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from completelook.cli.options import DEFAULT_SERVER, Server
+from completelook.cli.options import DEFAULT_SERVER, Columns, Server, parse_columns
 
 
-def categories(server: Server = DEFAULT_SERVER) -> None:
-    """List the categories the server's model knows."""
+def categories(
+    products: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="PRODUCTS", help="Draft a map from this table's categories, as CSV."
+        ),
+    ] = None,
+    column: Columns = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --map: a catalog of this model, to compare pictures with.",
+        ),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """List the categories the server's model knows, or draft a map from a shop's to them."""
     from completelook.clients import CompleteLook
 
     with CompleteLook(server) as look:
-        for name in look.categories():
-            typer.echo(name)
+        if products is None:
+            for name in look.categories():
+                typer.echo(name)
+            return
+        from completelook.catalog import Catalog, draft_category_map
+
+        known = None if catalog is None else Catalog.open(catalog)
+        typer.echo(draft_category_map(products, look, parse_columns(column), known), nl=False)

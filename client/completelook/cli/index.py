@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook.cli.options import DEFAULT_SERVER, Server
+from completelook.cli.options import DEFAULT_SERVER, Columns, Server, parse_columns
 
 if TYPE_CHECKING:
-    from completelook.catalog import IndexReport
+    from completelook.catalog import IndexReport, Shipment
 
-_EXIT_SKIPPED_IMAGES = 3
+_EXIT_SKIPPED = 3
+_SHOWN = 10
 
 
 class OnError(StrEnum):
-    """What `index` does about a product that cannot be embedded."""
+    """What `index` does about a product that cannot be indexed."""
 
     SKIP = "skip"
     FAIL = "fail"
@@ -25,45 +26,91 @@ def index(
     products: Annotated[
         Path,
         typer.Argument(
-            help="A CSV, Parquet or JSON-lines table with columns id, image and category, "
-            "or a folder with one sub-folder per category."
+            help="A table (CSV, TSV, JSON, Parquet, Excel; a Google Merchant feed or Shopify "
+            "export as it is) with columns id, image and category, or a folder with one "
+            "sub-folder per category."
         ),
     ],
     catalog: Annotated[Path, typer.Option(metavar="FILE", help="The catalog to write.")],
-    server: Server = DEFAULT_SERVER,
+    column: Columns = None,
+    category_map: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV of the shop's categories and the model's: `categories --map`."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what would be indexed, and embed nothing.")
+    ] = False,
     on_error: Annotated[
-        OnError, typer.Option(help="About a product that cannot be embedded.")
+        OnError, typer.Option(help="About a product that cannot be indexed.")
     ] = OnError.SKIP,
+    server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Embed products into a catalog file."""
+    """Embed products into a catalog file; what is there already and has not changed is kept.
+
+    Exit code 3: the catalog is written, but some of what was given could not be indexed; each is
+    listed with its reason in FILE.failures.csv.
+    """
     from completelook.catalog import index as index_products
+    from completelook.catalog import prepare
     from completelook.clients import CompleteLook
     from completelook.progress import progress_bar
 
-    with CompleteLook(server) as look, progress_bar("indexing", unit="images") as bar:
-        report = index_products(
-            products, catalog, look, on_error=on_error.value, progress=bar.update
+    with CompleteLook(server) as look:
+        shipment = prepare(
+            products,
+            look.categories(),
+            columns=parse_columns(column),
+            category_map=category_map,
         )
-    _print_index_report(report, catalog)
-    if report.failures:
-        raise typer.Exit(_EXIT_SKIPPED_IMAGES)
+        _print_shipment(shipment)
+        if check:
+            raise typer.Exit(_EXIT_SKIPPED if shipment.skipped else 0)
+        with progress_bar("indexing", unit="images") as bar:
+            report = index_products(
+                shipment, catalog, look, on_error=on_error.value, progress=bar.update
+            )
+    _print_report(report, catalog)
+    if report.skipped:
+        raise typer.Exit(_EXIT_SKIPPED)
 
 
-def _print_index_report(report: "IndexReport", catalog: Path) -> None:
+def _print_shipment(shipment: "Shipment") -> None:
+    """Say on stderr, before anything is embedded, all that is known of what was given."""
+    total = shipment.table.num_rows
+    _say(f"{total} products, {shipment.rankable} of a category that the model knows")
+    for note in shipment.notes:
+        _say(note)
+    unknown = list(shipment.unknown_categories.items())
+    for name, count in unknown[:_SHOWN]:
+        _say(f"{count} products are of {name!r}, which the model does not know")
+    if len(unknown) > _SHOWN:
+        _say(f"and {sum(count for _, count in unknown[_SHOWN:])} of {len(unknown) - _SHOWN} more")
+    if unknown:
+        _say("`completelook categories --map PRODUCTS` drafts a file for --category-map")
+    for skip in shipment.skipped[:_SHOWN]:
+        named = f"row {skip.row}" + (
+            f", {skip.id or skip.image!r}" if skip.id or skip.image else ""
+        )
+        _say(f"skipped: {named}: {skip.reason}")
+    if len(shipment.skipped) > _SHOWN:
+        _say(f"skipped: {len(shipment.skipped) - _SHOWN} more")
+
+
+def _print_report(report: "IndexReport", catalog: Path) -> None:
     """Say on stderr what an indexing run did; the catalog is its only result."""
     from completelook.catalog import failures_path
 
-    typer.echo(
-        f"wrote {catalog}: {report.indexed} products at {report.images_per_s:.1f} images/s",
-        err=True,
+    reused = f", {report.reused} as they were" if report.reused else ""
+    _say(
+        f"wrote {catalog}: {report.indexed} products{reused} at {report.images_per_s:.1f} images/s"
     )
-    for name, count in report.unknown_categories.items():
-        typer.echo(f"{count} products are of {name!r}, which the model does not know", err=True)
     if sum(report.unknown_categories.values()) >= report.indexed:
-        typer.echo(
-            "the model knows none of these categories, so `completelook rank` has nothing to rank: "
-            "see `completelook categories`",
-            err=True,
-        )
-    if report.failures:
-        typer.echo(f"skipped {len(report.failures)} images, see {failures_path(catalog)}", err=True)
+        _say("`completelook rank` has nothing to rank: the model knows none of these categories")
+    if report.skipped:
+        _say(f"skipped {len(report.skipped)}, see {failures_path(catalog)}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -12,3 +12,21 @@ Server = Annotated[
 ModelRepository = Annotated[Path, typer.Option(metavar="DIR", help="Triton's model repository.")]
 DEFAULT_SERVER = "localhost:8001"
 DEFAULT_MODEL_REPOSITORY = Path("model_repository")
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OURS=THEIRS", help="A column of the table by another name: image=foto. Repeatable."
+    ),
+]
+
+
+def parse_columns(given: list[str] | None) -> dict[str, str]:
+    """The columns a user has named, ours -> theirs. Raises typer.BadParameter."""
+    columns = {}
+    for text in given or ():
+        ours, separator, theirs = text.partition("=")
+        if not (ours and separator and theirs):
+            raise typer.BadParameter(f"{text!r}: expected OURS=THEIRS, as in image=foto")
+        columns[ours] = theirs
+    return columns

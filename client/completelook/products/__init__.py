@@ -2,6 +2,6 @@
 
 from completelook.products.delimited import read_cells
 from completelook.products.products import Products, ProductSource, read_products
-from completelook.products.records import Skip
+from completelook.products.records import Product, Skip
 
-__all__ = ["ProductSource", "Products", "Skip", "read_cells", "read_products"]
+__all__ = ["Product", "ProductSource", "Products", "Skip", "read_cells", "read_products"]

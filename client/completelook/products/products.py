@@ -14,6 +14,7 @@ from completelook.products.columns import REQUIRED, name_columns
 from completelook.products.delimited import read_delimited
 from completelook.products.folder import read_folder
 from completelook.products.records import (
+    Product,
     Rows,
     Skip,
     from_records,
@@ -23,7 +24,8 @@ from completelook.products.records import (
     read_parquet,
 )
 
-ProductSource = str | Path | pa.Table | Iterable[Mapping[str, Any]] | Any
+# A path, a pyarrow, pandas or polars table, or products one by one.
+ProductSource = str | Path | Iterable[Product | Mapping[str, Any]] | Any
 
 _READERS = {
     ".csv": read_delimited,
@@ -51,6 +53,7 @@ class Products:
     """
 
     table: pa.Table
+    rows: tuple[int, ...]  # of each product, as a spreadsheet counts them
     skipped: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()  # how the source was understood, a line each
 
@@ -102,7 +105,7 @@ def _read_object(source: Any) -> Rows:
     if isinstance(source, pa.Table):
         return from_table(source)
     if hasattr(source, "__arrow_c_stream__"):  # pandas, polars, DuckDB
-        return from_table(pa.table(source).replace_schema_metadata(None))
+        return from_table(pa.table(source))
     if isinstance(source, Iterable):
         return from_records(source)
     raise TableError(f"products of type {type(source).__name__}: {_EXPECTED}, a frame or mappings")
@@ -127,7 +130,9 @@ def _checked(rows: Rows, folder: Path) -> Products:
     table = rows.table if len(kept) == rows.table.num_rows else rows.table.take(pa.array(kept))
     images = pa.array([_full(folder, texts["image"][place]) for place in kept], pa.string())
     table = table.set_column(table.column_names.index("image"), "image", images)
-    return Products(table, tuple(sorted(skipped, key=lambda skip: skip.row)), rows.notes)
+    numbers = tuple(rows.numbers[place] for place in kept)
+    skips = tuple(sorted(skipped, key=lambda skip: skip.row))
+    return Products(table, numbers, skips, rows.notes)
 
 
 def _problem(product_id: str, image: str, category: str) -> str:

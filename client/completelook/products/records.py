@@ -1,8 +1,10 @@
 """Rows of products with what could not be read of them; from JSON, Parquet, Excel and mappings."""
 
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,19 @@ import pyarrow as pa
 
 from completelook.errors import TableError
 
-_NO_OBJECT = "not a JSON object"
+_NO_MAPPING = "not an object with columns"
+# What pandas makes of an index of its own.
+_INDEX = re.compile(r"__index_level_\d+__")
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product as its shop describes it."""
+
+    id: str
+    category: str
+    image: str  # a URL or a path
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,7 @@ def read_parquet(path: Path) -> Rows:
     from pyarrow import parquet
 
     try:
-        # What pandas notes in the metadata about its index would no longer hold.
-        return from_table(parquet.read_table(path).replace_schema_metadata(None))
+        return from_table(parquet.read_table(path))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TableError(f"{path}: not a readable Parquet table: {reason}") from error
@@ -93,6 +106,9 @@ def read_excel(path: Path) -> Rows:
 
 def from_table(table: pa.Table) -> Rows:
     """The rows of a table that is there already, counted from 1."""
+    names = [name for name in table.column_names if not _INDEX.fullmatch(name)]
+    # What pandas notes in the metadata about its index would no longer hold.
+    table = table.select(names).replace_schema_metadata(None)
     return Rows(table, range(1, table.num_rows + 1))
 
 
@@ -104,11 +120,14 @@ def from_records(records: Iterable[Any], numbers: Iterable[int] | None = None) -
     kept: list[Mapping[str, Any]] = []
     kept_numbers = []
     for number, record in zip(places, listed, strict=True):
+        if isinstance(record, Product):
+            own = {"id": record.id, "image": record.image, "category": record.category}
+            record = {**own, **record.columns}
         if isinstance(record, Mapping):
             kept.append(record)
             kept_numbers.append(number)
         else:
-            skipped.append(Skip(number, "", "", _NO_OBJECT))
+            skipped.append(Skip(number, "", "", _NO_MAPPING))
     names = dict.fromkeys(name for record in kept for name in record)
     columns = {name: _column([record.get(name) for record in kept]) for name in names}
     return Rows(pa.table(columns), kept_numbers, tuple(skipped))
@@ -120,7 +139,11 @@ def _column(values: list[Any]) -> Any:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         texts = [
-            value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+            value
+            if value is None or isinstance(value, str)
+            else os.fspath(value)
+            if isinstance(value, os.PathLike)
+            else json.dumps(value, default=str)
             for value in values
         ]
         return pa.array(texts, pa.string())

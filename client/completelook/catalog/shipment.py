@@ -1,0 +1,80 @@
+"""A shipment: what a shop's products become before any is embedded, all problems told at once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from completelook.catalog.categories import CategoryTable
+from completelook.catalog.category_map import in_model_names, read_category_map
+from completelook.images import is_url
+from completelook.products import Products, ProductSource, Skip, read_products
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Products under the model's names of their categories, and those that cannot be indexed.
+
+    What was given is `len(table) + len(skipped)`.
+    """
+
+    table: pa.Table  # id, image, category, then the shop's own
+    rows: tuple[int, ...]  # of each product, as a spreadsheet counts them
+    skipped: tuple[Skip, ...]
+    unknown_categories: Mapping[str, int]  # products per category the model does not know
+    categories: tuple[str, ...]  # the model's
+    notes: tuple[str, ...]  # how the source was understood, a line each
+
+    @property
+    def rankable(self) -> int:
+        """How many products are of a category that the model knows."""
+        return self.table.num_rows - sum(self.unknown_categories.values())
+
+
+def prepare(
+    source: ProductSource,
+    categories: tuple[str, ...],
+    *,
+    columns: Mapping[str, str] | None = None,
+    category_map: Path | None = None,
+) -> Shipment:
+    """Read products (see `read_products`) and name their categories as the model does.
+
+    `category_map` is a file as `completelook categories --map` drafts it. A picture's file that is
+    not there is a skip like any other. Raises TableError.
+    """
+    products = read_products(source, columns)
+    is_there = [_is_there(str(image)) for image in products.table["image"]]
+    there = products.table.filter(pa.array(is_there, pa.bool_()))
+    table = CategoryTable(categories)
+    told = {} if category_map is None else read_category_map(category_map, table)
+    given: list[Any] = there["category"].to_pylist()
+    names = in_model_names(given, table, told)
+    counts = Counter(name for name in given if name not in names)
+    known = pa.array([names.get(name, name) for name in given], pa.string())
+    return Shipment(
+        table=there.set_column(there.column_names.index("category"), "category", known),
+        rows=tuple(compress(products.rows, is_there)),
+        skipped=_with_missing(products, is_there),
+        unknown_categories=dict(counts.most_common()),
+        categories=categories,
+        notes=products.notes,
+    )
+
+
+def _is_there(image: str) -> bool:
+    return is_url(image) or Path(image).is_file()
+
+
+def _with_missing(products: Products, is_there: Sequence[bool]) -> tuple[Skip, ...]:
+    ids: list[Any] = products.table["id"].to_pylist()
+    images: list[Any] = products.table["image"].to_pylist()
+    skips = list(products.skipped)
+    for row, product_id, image, there in zip(products.rows, ids, images, is_there, strict=True):
+        if not there:
+            skips.append(Skip(row, product_id, image, "no such file"))
+    return tuple(sorted(skips, key=lambda skip: skip.row))
