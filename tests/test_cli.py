@@ -270,8 +270,54 @@ def test_index_exits_with_3_when_it_skipped_a_picture(run, table: Path, tmp_path
     (tmp_path / "1.png").write_bytes(b"not a picture")
     code, out, err = run("index", table, "--catalog", tmp_path / "new.arrow")
     assert (code, out) == (3, "")
-    assert "skipped 1 images, see" in err
+    assert "skipped 1, see" in err
     assert "r1" in (tmp_path / "new.arrow.failures.csv").read_text()
+
+
+def test_index_check_tells_everything_and_embeds_nothing(run, table, tmp_path, triton) -> None:
+    table.write_text(
+        table.read_text() + "x1,1.png,Boats\nr2,0.png,Home|Rugs\nx3,none.png,Home|Rugs\n"
+    )
+    code, out, err = run("index", table, "--catalog", tmp_path / "new.arrow", "--check")
+    assert (code, out) == (3, "")
+    assert err.splitlines() == [
+        "4 products, 3 of a category that the model knows",
+        "read as UTF-8, columns separated by commas",
+        "1 products are of 'Boats', which the model does not know",
+        "`completelook categories --map PRODUCTS` drafts a file for --category-map",
+        "skipped: row 6, 'r2': the id stands in row 4 already, with another image",
+        "skipped: row 7, 'x3': no such file",
+    ]
+    assert not (tmp_path / "new.arrow").exists()
+    assert triton.calls["ModelInfer"] == 0
+
+
+def test_a_drafted_map_of_categories_goes_into_index(run, table, tmp_path) -> None:
+    table.write_text("id,image,category\na,0.png,Floor > Round rugs\nb,1.png,Zzz\n")
+    code, drafted, _ = run("categories", "--map", table)
+    assert (code, drafted.splitlines()[1:]) == (
+        0,
+        ["Floor > Round rugs,Home|Rugs,1,0.62,words", "Zzz,,1,0.00,nothing"],
+    )
+    mended = tmp_path / "map.csv"
+    mended.write_text(drafted.replace("Zzz,,", "Zzz,Rugs,"))
+    path = tmp_path / "new.arrow"
+    assert run("index", table, "--catalog", path, "--category-map", mended)[0] == 0
+    assert Catalog.open(path).category_counts == {"Home|Rugs": 2}
+
+
+def test_a_map_that_names_an_unknown_category_is_one_line(run, table, tmp_path) -> None:
+    wrong = tmp_path / "map.csv"
+    wrong.write_text("shop category,model category\nBoats,Ships\n")
+    result = run("index", table, "--catalog", tmp_path / "new.arrow", "--category-map", wrong)
+    assert_one_line_error(result, "map.csv, row 2: unknown category 'Ships'")
+
+
+@pytest.mark.parametrize("text", ["image", "=foto", "image="])
+def test_a_column_that_is_not_named_is_wrong_usage(run, table, tmp_path, text) -> None:
+    result = run("index", table, "--catalog", tmp_path / "new.arrow", "--column", text)
+    assert result[0] == 2
+    assert "OURS=THEIRS" in result[2]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["one category known", "none known"])
@@ -391,7 +437,7 @@ def test_a_failing_server_is_one_line(
     [
         pytest.param("id,image,category\n", "products.csv", id="empty table"),
         pytest.param("id,image\na,0.png\n", "category", id="missing column"),
-        pytest.param("id,image,category\na,0.png,R\na,1.png,R\n", "'a'", id="duplicate id"),
+        pytest.param("id,foto,category\na,0.png,R\n", "--column image=foto", id="near miss"),
     ],
 )
 def test_a_bad_table_is_one_line_and_leaves_the_catalog_alone(

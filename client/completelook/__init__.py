@@ -21,7 +21,7 @@ from completelook.errors import (
 )
 
 if TYPE_CHECKING:
-    from completelook.catalog import Catalog, CategoryTable, IndexReport, Product, index
+    from completelook.catalog import Catalog, CategoryTable, IndexReport, index
     from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.explain import overlay, save_overlays, write_report
     from completelook.images import ImageSource, load_image, open_image
@@ -73,7 +73,7 @@ _HOMES = {
     "ImageSource": "images",
     "IndexReport": "catalog",
     "Match": "ranking",
-    "Product": "catalog",
+    "Product": "products",
     "ProductEmbedding": "triton",
     "RankedScene": "ranking",
     "SceneEmbedding": "triton",
