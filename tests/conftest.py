@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def small_showroom_model(
     config = HeadsConfig(categories=tuple(sorted(categories)), attention_scale=5.0)
     heads = CompatibilityHeads(config).eval()
     identifier = f"{heads_id(heads, config):016x}"
-    card = {"backbone": "random:0", "heads_id": identifier, "model_id": identifier}
+    card: dict[str, Any] = {"backbone": "random:0", "heads_id": identifier, "model_id": identifier}
     card["splits"] = {name: [] for name in SPLITS}
     folder = tmp_path_factory.mktemp("small") / "model"
     save_model(folder, TrainedModel(untrained.resnet, heads, config, card), (Epoch(1, 0.1, 0.5),))

@@ -74,7 +74,7 @@ class Failure:
 
 
 @dataclass
-class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
+class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """What the fake serves, and what was asked of it; a test may change either at any time."""
 
     categories: tuple[str, ...] = CATEGORIES

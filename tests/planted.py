@@ -48,8 +48,8 @@ def plant_pairs(folder):
     data = Dataset.of(folder).read()
     return PairFeatures(
         data,
-        PlantedFeatures([style[name] for name in scenes], seed=1),
-        PlantedFeatures([(style[name] + 1) % 3 for name in products], seed=2),
+        PlantedFeatures([style[name] for name in scenes], seed=1),  # type: ignore[arg-type]
+        PlantedFeatures([(style[name] + 1) % 3 for name in products], seed=2),  # type: ignore[arg-type]
         {Picture(data.pictures[name]): row for row, name in enumerate(scenes)},
         {name: row for row, name in enumerate(products)},
     )

@@ -97,4 +97,4 @@ def test_an_ablation_is_not_exported(form, untrained, tmp_path):
 
 def test_an_unknown_form_is_refused():
     with pytest.raises(ValueError, match="'half': expected one of full, global_only"):
-        HeadsConfig(categories=CATEGORIES, form="half")
+        HeadsConfig(categories=CATEGORIES, form="half")  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Barrier, Event, Thread
+from typing import Any
 
 import grpc
 import numpy as np
@@ -69,7 +70,7 @@ def test_ranks_are_those_of_the_other_client(
     triton: FakeTriton, look: CompleteLook, catalog: Catalog
 ) -> None:
     triton.calibration_text = CALIBRATION
-    wanted = {"category": "Rugs", "top": 3, "min_compatibility": 0.2}
+    wanted: dict[str, Any] = {"category": "Rugs", "top": 3, "min_compatibility": 0.2}
     matches = ask(triton.address, lambda client: client.rank(picture(3), catalog, **wanted))
     assert matches == look.rank(picture(3), catalog, **wanted)
     assert matches[0].id == "rug-3"
@@ -87,7 +88,8 @@ def test_without_a_calibration_no_compatibility_can_be_asked_for(
 def test_categories_are_read_once_and_again_after_a_reload(triton: FakeTriton) -> None:
     async def question(look):
         await look.embed_scene(picture(1))
-        assert await asyncio.gather(look.categories(), look.categories()) == [CATEGORIES] * 2
+        first, second = await asyncio.gather(look.categories(), look.categories())
+        assert first == second == CATEGORIES
         assert triton.calls["ModelConfig"] == 1
         triton.model_id, triton.categories = triton.model_id + 1, ("A", "B")
         await look.embed_scene(picture(1))

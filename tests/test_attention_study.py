@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_an_anchor_in_the_crop_is_where_it_was_in_the_scene(box, crop):
 def views_of(anchors):
     """Two views of each scene."""
     return [
-        View(f"s{index // 2}", 0, index, Picture(f"s{index}.jpg"), anchor)
+        View(f"s{index // 2}", 0, index, Picture(Path(f"s{index}.jpg")), anchor)
         for index, anchor in enumerate(anchors)
     ]
 

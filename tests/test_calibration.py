@@ -125,14 +125,14 @@ def test_the_fit_recovers_the_probability_the_data_were_drawn_from():
 
 
 def test_no_product_is_quite_sure_or_impossible():
-    apart = [PairScore("s", 0, 1.0 + n / 100, np.float32([3.0, 3.5])) for n in range(8)]
+    apart = [PairScore("s", 0, 1.0 + n / 100, np.array([3.0, 3.5], np.float32)) for n in range(8)]
     fitted = fit_calibration(Outcomes.of(apart))
     assert fitted.compatibilities == pytest.approx((9 / 10, 1 / 10))
 
 
 @pytest.mark.parametrize("farther", [0.0, 1.0], ids=["all equal", "true products farther"])
 def test_a_model_that_knows_nothing_says_one_half(farther):
-    alike = [PairScore("s", 0, 2.0 + farther, np.float32([2.0, 2.0])) for _ in range(5)]
+    alike = [PairScore("s", 0, 2.0 + farther, np.array([2.0, 2.0], np.float32)) for _ in range(5)]
     assert fit_calibration(Outcomes.of(alike)).compatibilities == pytest.approx((0.5,))
 
 

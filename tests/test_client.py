@@ -1,8 +1,9 @@
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier, Event, Thread
+from typing import Any
 
 import grpc
 import numpy as np
@@ -13,6 +14,7 @@ from completelook import (
     CompleteLook,
     ContractError,
     ImageError,
+    ImageSource,
     ModelMismatch,
     NotCalibrated,
     ServerError,
@@ -75,7 +77,7 @@ def test_products_are_in_flight_together(look: CompleteLook, triton: FakeTriton)
 
 
 def test_a_broken_picture_stops_the_rest(look: CompleteLook, triton: FakeTriton) -> None:
-    sources = [b"not a picture", *[picture(red) for red in range(50)]]
+    sources: list[ImageSource] = [b"not a picture", *[picture(red) for red in range(50)]]
     with pytest.raises(ImageError):
         look.embed_products(sources, in_flight=2)
     assert triton.calls["ModelInfer"] < 10
@@ -217,7 +219,7 @@ def test_who_waits_for_a_configuration_holds_up_no_other_request(
 ) -> None:
     triton.config_gate = Event()
     with ThreadPoolExecutor(3) as pool:
-        readings = [pool.submit(look.calibration), pool.submit(look.categories)]
+        readings: list[Future[Any]] = [pool.submit(look.calibration), pool.submit(look.categories)]
         pool.submit(look.embed_product, picture(1)).result(timeout=8)
         assert not any(reading.done() for reading in readings)
         triton.config_gate.set()

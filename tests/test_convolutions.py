@@ -146,7 +146,7 @@ def scripted(module: nn.Module, kind: torch.dtype = torch.float32) -> torch.jit.
     torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.2)
-    module = module.to(kind, memory_format=torch.channels_last)
+    module = module.to(kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return torch.jit.script(module.eval())
 
 

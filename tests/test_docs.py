@@ -6,6 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,7 +17,7 @@ from fakes import make_catalog, picture
 
 ROOT = Path(__file__).parents[1]
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))
-PROGRAMS = {
+PROGRAMS: dict[str, Any] = {
     "completelook": typer.main.get_command(client_cli.app),
     "completelook-build": typer.main.get_command(build_cli.app),
 }

@@ -151,7 +151,8 @@ def test_a_failing_inference_is_a_finding(triton: FakeTriton, repository: Path) 
 
 def test_the_golden_image_never_changes() -> None:
     image = golden_image()
-    assert (image.shape, image.dtype) == ((224, 224, 3), np.uint8)
+    assert image.shape == (224, 224, 3)
+    assert image.dtype == np.uint8
     assert image[0, 0].tolist() == [0, 0, 0]
     assert image[223, 223].tolist() == [255, 255, 0]
     assert image[10, 30].tolist() == [34, 11, 255]

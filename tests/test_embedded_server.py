@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ from tritonclient.grpc import InferenceServerClient
 
 pytestmark = pytest.mark.slow
 
-ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+ANY_PORTS: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 SERVE = """
 import sys
 from completelook.server import serve_until_stopped

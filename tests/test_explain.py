@@ -38,7 +38,7 @@ def test_what_is_not_attended_to_stays_recognizable_but_dark() -> None:
 def test_heat_is_relative_to_the_maps_own_peak(peak: float) -> None:
     photo = Image.new("RGB", (56, 56), "gray")
     expected = np.asarray(overlay(photo, one_hot(7, 7)))
-    np.testing.assert_array_equal(overlay(photo, one_hot(7, 7) * peak), expected)
+    np.testing.assert_array_equal(np.asarray(overlay(photo, one_hot(7, 7) * peak)), expected)
 
 
 def test_a_map_of_nothing_is_no_division_by_zero() -> None:

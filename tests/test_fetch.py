@@ -117,7 +117,7 @@ def seconds_to_fetch(monkeypatch):
 
 @pytest.mark.parametrize("path", ["/r%C3%B6d%20a.png?w=1", "/röd a.png?w=1"], ids=ascii)
 def test_a_url_is_downloaded_escaped_or_not(shop, path):
-    assert np.array_equal(open_image(shop + path), halves())
+    assert np.array_equal(np.asarray(open_image(shop + path)), np.asarray(halves()))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_busy_host_is_asked_again(shop, code, hold, monkeypatch):
 
 def test_a_busy_host_is_left_alone_as_long_as_it_asks(shop, monkeypatch):
     held = []
-    monkeypatch.setattr(fetch.time, "sleep", held.append)
+    monkeypatch.setattr("completelook.images.fetch.time.sleep", held.append)
     Shop.busy["/busy"] = [(429, "3"), (503, None), (503, None)]
     open_image(shop + "/busy")
     assert held == [3, 1.0, 2.0]

@@ -222,7 +222,7 @@ def test_a_transparent_color_of_png_becomes_white(mode, color, transparency):
 def test_a_palette_keeps_its_colors(form):
     quantized = halves().quantize(4)
     assert quantized.mode == "P"
-    assert np.array_equal(open_image(encoded(quantized, form)), halves())
+    assert np.array_equal(np.asarray(open_image(encoded(quantized, form))), np.asarray(halves()))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])

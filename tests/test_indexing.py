@@ -42,7 +42,7 @@ class FakeLook:
     model_id: int = 11
     names: tuple[str, ...] = MODEL
     fail_after: int = 10**9
-    failure: Exception = field(default_factory=lambda: ServerUnavailable("server is down"))
+    failure: BaseException = field(default_factory=lambda: ServerUnavailable("server is down"))
     seen: list = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

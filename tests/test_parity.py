@@ -10,6 +10,7 @@ from completelook_build.heads import HeadsConfig, ProductHead, SceneHead, served
 from completelook_build.training import TrainingConfig, train_heads
 from planted import CATEGORIES, SmallBackbone, plant_pairs
 from torch import nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 HEADS_ID = 10
 
@@ -18,9 +19,9 @@ HEADS_ID = 10
 def heads(tmp_path_factory):
     """Heads with the statistics of a training: of its features, and of its batch norms."""
     features = plant_pairs(tmp_path_factory.mktemp("parity"))
-    splits = (make_split(features, name, CATEGORIES) for name in ("train", "validation"))
+    train, validation = (make_split(features, name, CATEGORIES) for name in ("train", "validation"))
     config = HeadsConfig(categories=CATEGORIES, attention_scale=5.0)
-    return train_heads(*splits, config, TrainingConfig(epochs=1)).heads
+    return train_heads(train, validation, config, TrainingConfig(epochs=1)).heads
 
 
 def scripts(heads):
@@ -47,21 +48,21 @@ def test_the_served_heads_answer_as_the_trained_ones_and_as_the_papers_loop(head
 
 
 def flipped_deviation(standardise, embedding):
-    linear = served.fuse_linear_bn_eval(embedding.layers[0], embedding.layers[1])
+    linear = fuse_linear_bn_eval(embedding.layers[0], embedding.layers[1])
     linear.weight.data *= standardise.deviation
     linear.bias.data -= torch.mv(linear.weight.data, standardise.mean)
     return linear
 
 
 def flipped_mean(standardise, embedding):
-    linear = served.fuse_linear_bn_eval(embedding.layers[0], embedding.layers[1])
+    linear = fuse_linear_bn_eval(embedding.layers[0], embedding.layers[1])
     linear.weight.data /= standardise.deviation
     linear.bias.data += torch.mv(linear.weight.data, standardise.mean)
     return linear
 
 
 def without_the_batch_norm(standardise, embedding):
-    linear = served.fuse_linear_bn_eval(embedding.layers[0], nn.BatchNorm1d(128).eval())
+    linear = fuse_linear_bn_eval(embedding.layers[0], nn.BatchNorm1d(128).eval())
     linear.weight.data /= standardise.deviation
     linear.bias.data -= torch.mv(linear.weight.data, standardise.mean)
     return linear

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,12 +197,15 @@ def test_overlap_is_that_of_two_lists_of_ten(levels):
     assert (found.pairs, found.candidates) == (3, 40.0)
 
 
+OPPOSITE: Any = (lambda _, rows: rows, lambda _, rows: -rows)
+
+
 def test_opposite_rankers_share_what_ten_of_fourteen_must():
-    found = top_overlap(split_of(14), lambda _, rows: rows, lambda _, rows: -rows)
+    found = top_overlap(split_of(14), *OPPOSITE)
     assert found.share == pytest.approx(0.6)
 
 
 def test_overlap_is_not_defined_where_every_product_is_in_the_top_ten():
-    assert top_overlap(split_of(TOP), lambda _, rows: rows, lambda _, rows: -rows) is None
+    assert top_overlap(split_of(TOP), *OPPOSITE) is None
     cost = PrecisionCost("bf16", 3, 0.5, 0.5, None)
     assert cost.as_text().endswith("not defined, no pair has more than 10 products to rank")

@@ -1,6 +1,7 @@
 """The response cache on the real tritonserver: what it saves, and the traps it brings."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 pytestmark = pytest.mark.slow
 
-ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+ANY_PORTS: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 CACHED = "response_cache { enable: true }\n"
 
 

@@ -1,6 +1,7 @@
 """Scores of any ranker: the true product and the negatives of its category, all or a draw."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,8 +48,9 @@ def test_distances_that_are_no_numbers_are_refused():
     def broken(_, rows):
         return np.where(rows == rows[-1], np.nan, rows).astype(np.float32)
 
+    split: Any = FakeSplit()
     with pytest.raises(ModelError, match=r"scene s0: .* not finite"):
-        score_pairs(FakeSplit(), broken)
+        score_pairs(split, broken)
 
 
 def row_as_distance(_, rows):
@@ -56,7 +58,7 @@ def row_as_distance(_, rows):
 
 
 def test_every_negative_is_scored_and_the_true_product_apart():
-    split = FakeSplit()
+    split: Any = FakeSplit()
     for index, score in enumerate(score_pairs(split, row_as_distance)):
         assert score.scene == f"s{index}"
         assert score.positive == split.product_rows[index]
@@ -64,7 +66,7 @@ def test_every_negative_is_scored_and_the_true_product_apart():
 
 
 def test_a_sample_is_of_the_stated_size_without_repeats_and_by_the_seed():
-    split = FakeSplit()
+    split: Any = FakeSplit()
     drawn = [
         [
             score.negatives.tolist()
@@ -79,7 +81,7 @@ def test_a_sample_is_of_the_stated_size_without_repeats_and_by_the_seed():
 
 
 def test_a_sample_as_large_as_the_category_is_all_of_it():
-    split = FakeSplit()
+    split: Any = FakeSplit()
     everything = score_pairs(split, row_as_distance)
     for size in (PRODUCTS - 1, 10 * PRODUCTS):
         sampled = score_pairs(split, row_as_distance, sample=size)
@@ -89,7 +91,8 @@ def test_a_sample_as_large_as_the_category_is_all_of_it():
 
 @torch.inference_mode()
 def test_batches_of_any_size_give_the_models_distances(monkeypatch):
-    split, heads = FakeSplit(), CompatibilityHeads(HeadsConfig(categories=("Rugs",))).eval()
+    split: Any = FakeSplit()
+    heads = CompatibilityHeads(HeadsConfig(categories=("Rugs",))).eval()
     rows = split.candidates[0]
     monkeypatch.setattr(scoring, "_SCENES_AT_ONCE", 2)
     monkeypatch.setattr(scoring, "_PRODUCTS_AT_ONCE", 7)

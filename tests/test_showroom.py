@@ -75,14 +75,14 @@ def test_what_looks_the_same_never_fits():
 
 @pytest.mark.parametrize("hue_degrees", range(0, 360, 30))
 def test_a_light_tone_is_clearly_lighter_than_a_dark_one(hue_degrees):
-    light, dark = (paint(Color(hue_degrees, tone)) for tone in TONE_LIGHTNESS)
+    light, dark = paint(Color(hue_degrees, "light")), paint(Color(hue_degrees, "dark"))
     assert np.mean(light) > np.mean(dark) + 60
 
 
 def test_the_same_seed_gives_the_same_bytes_however_many_threads_draw(
     showroom, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(dataset_module.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     render_showroom(tmp_path / "again", **SMALL, seed=7)
     assert read_bytes(tmp_path / "again") == read_bytes(showroom)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_a_loss_that_is_no_number_ends_training_and_nothing_is_saved(splits, tmp
 def test_weights_that_are_no_numbers_end_training(splits):
     config = TrainingConfig(epochs=3, batch_size=1000, learning_rate=float("inf"))
     with pytest.raises(TrainingError, match=r"epoch 1 left .* not finite"):
-        train_heads(*splits, CONFIG, config)
+        train_heads(splits[0], splits[1], CONFIG, config)
 
 
 def test_the_same_seed_trains_the_same_heads(features, trained):
@@ -95,7 +96,7 @@ def test_the_same_seed_trains_the_same_heads(features, trained):
 
 
 def test_another_seed_trains_other_heads(splits, trained):
-    other = train_heads(*splits, CONFIG, TrainingConfig(epochs=1, seed=1))
+    other = train_heads(splits[0], splits[1], CONFIG, TrainingConfig(epochs=1, seed=1))
     assert other.history[0].loss != trained.history[0].loss
 
 
@@ -132,7 +133,7 @@ def test_semi_hard_mining_is_the_loops():
 
 
 def test_semi_hard_mining_learns_too_and_otherwise(splits, trained):
-    mined = train_heads(*splits, CONFIG, TrainingConfig(epochs=2, mining="semi-hard"))
+    mined = train_heads(splits[0], splits[1], CONFIG, TrainingConfig(epochs=2, mining="semi-hard"))
     assert mined.best.validation_accuracy > 0.9
     assert mined.history[0].loss != trained.history[0].loss
 
@@ -168,7 +169,9 @@ def unfinished(features, tmp_path_factory):
 def test_a_resumed_training_equals_an_uninterrupted_one(splits, unfinished, trained, tmp_path):
     shutil.copy(unfinished / "checkpoint.pt", tmp_path)
     checkpoint = Checkpoint(tmp_path, ORIGIN, resume=True)
-    resumed = train_heads(*splits, CONFIG, TrainingConfig(epochs=3), checkpoint=checkpoint)
+    resumed = train_heads(
+        splits[0], splits[1], CONFIG, TrainingConfig(epochs=3), checkpoint=checkpoint
+    )
     whole = trained
     assert len(resumed.history) == 3
     assert resumed.history == whole.history
@@ -263,7 +266,7 @@ def test_pair_accuracy_counts_farther_negatives_and_half_of_ties():
 
 
 def test_a_pair_with_a_broken_picture_is_left_out(features):
-    scenes = PlantedFeatures([0] * SCENES, seed=1)
+    scenes: Any = PlantedFeatures([0] * SCENES, seed=1)
     before = len(make_split(features, "test", CONFIG.categories))
     broken = PairFeatures(
         features.data, scenes, features.products, features.scene_row, features.product_row
@@ -276,7 +279,7 @@ def test_a_pair_with_a_broken_picture_is_left_out(features):
 
 
 def test_a_split_with_nothing_readable_is_an_error(features):
-    scenes = PlantedFeatures([0] * SCENES, seed=1)
+    scenes: Any = PlantedFeatures([0] * SCENES, seed=1)
     scenes.broken[:] = True
     broken = PairFeatures(
         features.data, scenes, features.products, features.scene_row, features.product_row
