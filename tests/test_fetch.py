@@ -191,7 +191,9 @@ def test_a_busy_host_is_left_alone_as_long_as_it_asks(shop, monkeypatch):
     assert held == [3, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("hold", ["3600", formatdate(time.time() + 3600, usegmt=True)], ids=str)
+@pytest.mark.parametrize(
+    "hold", ["3600", formatdate(time.time() + 3600, usegmt=True)], ids=["seconds", "date"]
+)
 def test_a_host_that_is_busy_for_longer_than_the_deadline_is_given_up_at_once(shop, hold):
     Shop.busy["/busy"] = [(503, hold)] * 9
     with pytest.raises(ImageError, match="503"):
