@@ -24,6 +24,7 @@ from planted import set_statistics
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: a broken one is known within seconds.
 
