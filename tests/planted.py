@@ -58,6 +58,9 @@ def plant_pairs(folder):
 class SmallBackbone(nn.Module):
     """Any image to features in the range of the planted ones."""
 
+    to_map: torch.Tensor
+    to_pooled: torch.Tensor
+
     def __init__(self, seed=3):
         super().__init__()
         random = torch.Generator().manual_seed(seed)

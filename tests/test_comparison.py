@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -157,8 +158,9 @@ def in_folds(material, folds):
     materials = []
     for fold in range(folds):
         features = split_by_fold(material.train.features, fold, folds)
-        parts = [make_split(features, name, CATEGORIES) for name in SPLITS]
-        materials.append(Material(features.data, 7, *parts, lambda own=parts: tuple(own[:2])))
+        train, validation, test = (make_split(features, name, CATEGORIES) for name in SPLITS)
+        whole = partial(lambda *pair: pair, train, validation)
+        materials.append(Material(features.data, 7, train, validation, test, whole))
     return materials
 
 
