@@ -9,7 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 import tenacity
 import urllib3
 from completelook.errors import ImageError
-from completelook.images import open_image
+from completelook.images import USER_AGENT, open_image
 from urllib3 import exceptions
 
 from completelook_build.console import say
@@ -117,7 +117,7 @@ class PictureHost:
             response = self._pool.request(
                 "GET",
                 url,
-                headers={"User-Agent": "completelook"},
+                headers={"User-Agent": USER_AGENT},
                 preload_content=False,
                 redirect=False,
                 retries=False,

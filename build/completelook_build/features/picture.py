@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from completelook.errors import ImageError
-from completelook.images.decode import load_image, open_image
+from completelook.images import load_image, open_image
 from numpy.typing import NDArray
 from PIL import Image
 
