@@ -11,7 +11,7 @@ import torch
 from completelook import Catalog, CompleteLook
 from completelook.ranking import Calibration
 from completelook.server import EmbeddedServer
-from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
+from completelook_build.backbones import calibrate, load_network
 from completelook_build.data import SPLITS
 from completelook_build.export import export_model
 from completelook_build.heads import CompatibilityHeads, HeadsConfig
@@ -85,14 +85,14 @@ def catalog(catalog_path: Path) -> Catalog:
 @pytest.fixture(scope="session")
 def untrained() -> TrainedModel:
     """A whole model with random weights, its batch norms calibrated on noise."""
-    resnet = load_resnet(BackboneSource("random:0"))
+    network = load_network("random:0")
     random = torch.Generator().manual_seed(0)
-    calibrate(resnet, [torch.randint(256, (4, 224, 224, 3), generator=random, dtype=torch.uint8)])
+    calibrate(network, [torch.randint(256, (4, 224, 224, 3), generator=random, dtype=torch.uint8)])
     torch.manual_seed(0)
     config = HeadsConfig(categories=("Decor|Rugs", 'Décor|"Lamps"', "Sofas"), attention_scale=5.0)
     heads = CompatibilityHeads(config).eval()
     set_statistics(heads)
-    return TrainedModel(resnet, heads, config, {})
+    return TrainedModel(network, heads, config, {})
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +113,10 @@ def small_showroom_model(
     config = HeadsConfig(categories=tuple(sorted(categories)), attention_scale=5.0)
     heads = CompatibilityHeads(config).eval()
     identifier = f"{heads_id(heads, config):016x}"
-    card: dict[str, Any] = {"backbone": "random:0", "heads_id": identifier, "model_id": identifier}
+    card: dict[str, Any] = {"heads_id": identifier, "model_id": identifier}
     card["splits"] = {name: [] for name in SPLITS}
     folder = tmp_path_factory.mktemp("small") / "model"
-    save_model(folder, TrainedModel(untrained.resnet, heads, config, card), (Epoch(1, 0.1, 0.5),))
+    save_model(folder, TrainedModel(untrained.network, heads, config, card), (Epoch(1, 0.1, 0.5),))
     return folder
 
 

@@ -29,10 +29,12 @@ from completelook.contract import (
     CATEGORIES_PARAMETER,
     EMBEDDING_SIZE,
     ENSEMBLES,
+    PRODUCT_HEAD,
     REGION_GRID,
     REGIONS,
     TORCHSCRIPT_MODELS,
     Model,
+    Tensor,
 )
 from numpy.typing import NDArray
 from PIL import Image
@@ -41,6 +43,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 CATEGORIES = ("Home|Rugs", "Home|Lamps", "Home|Light|Lamps", "Garden|Chairs")
 MODEL_ID = 0x1234
+SIZES = {"FEATURE_MAP": 112, "POOLED": 1280}
 MODELS = {model.name: model for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES)}
 
 
@@ -85,6 +88,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     missing_models: set[str] = field(default_factory=set)
     ready: bool = True
     renamed_output: str | None = None
+    product_head_pooled_size: int = 1280
     noise: float = 0.0  # added to every answer's embeddings
     gate: Barrier | None = None  # holds answers back until so many are in flight
     config_gate: Event | None = None  # holds configurations back until it is set
@@ -127,8 +131,17 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         for declared, tensors in ((answer.inputs, model.inputs), (answer.outputs, model.outputs)):
             for tensor in tensors:
                 name = "OTHER" if tensor.name == self.renamed_output else tensor.name
-                declared.add(name=name, datatype=tensor.data_type, shape=(-1, *tensor.shape))
+                shape = (-1, *self._shape(model, tensor))
+                declared.add(name=name, datatype=tensor.data_type, shape=shape)
         return answer
+
+    def _shape(self, model: Model, tensor: Tensor) -> tuple[int, ...]:
+        """With the sizes that a backbone gives and heads take."""
+        name = tensor.name.rpartition("__")[0]
+        if name not in SIZES:
+            return tensor.shape
+        size = self.product_head_pooled_size if model == PRODUCT_HEAD else SIZES[name]
+        return (size, *tensor.shape[1:])
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._count("ModelConfig", context)

@@ -24,9 +24,9 @@ from completelook_build.training import TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
 CHOICES = [
-    pytest.param(partial(ImageBasedRecommendation, 10), id="IBR"),
-    pytest.param(partial(SiameseNets, 1.0), id="Siamese nets"),
-    pytest.param(partial(DualAutoencoder, 0.1), id="BPR-DAE"),
+    pytest.param(partial(ImageBasedRecommendation, rank=10), id="IBR"),
+    pytest.param(partial(SiameseNets, margin=1.0), id="Siamese nets"),
+    pytest.param(partial(DualAutoencoder, reconstruction_weight=0.1), id="BPR-DAE"),
 ]
 
 
@@ -55,7 +55,7 @@ def squared(one, other):
 @torch.no_grad()
 def test_ibr_is_the_likelihood_of_shifted_distances(batch):
     torch.manual_seed(0)
-    model = ImageBasedRecommendation(10)
+    model = ImageBasedRecommendation(2048, rank=10)
     transform, shift = model.scene_encoder.weight, float(model.shift)
     positive, negative = [], []
     for scene, products in zip(*batch, strict=True):
@@ -69,7 +69,7 @@ def test_ibr_is_the_likelihood_of_shifted_distances(batch):
 @torch.no_grad()
 def test_siamese_nets_pull_positives_and_push_negatives_out_to_the_margin(batch):
     torch.manual_seed(0)
-    model = SiameseNets(1.5).eval()
+    model = SiameseNets(2048, margin=1.5).eval()
     positive, negative = [], []
     for scene, products in zip(*batch, strict=True):
         code = model.scene_encoder(scene[None])[0]
@@ -82,7 +82,7 @@ def test_siamese_nets_pull_positives_and_push_negatives_out_to_the_margin(batch)
 
 
 def test_siamese_nets_see_scenes_and_products_in_one_batch(batch):
-    model = SiameseNets(1.0)
+    model = SiameseNets(2048, margin=1.0)
     model.loss(*batch)
     assert model.scene_encoder.state_dict()["layers.1.num_batches_tracked"] == 1
 
@@ -90,7 +90,7 @@ def test_siamese_nets_see_scenes_and_products_in_one_batch(batch):
 @torch.no_grad()
 def test_bpr_dae_ranks_by_inner_products_and_reconstructs_both_sides(batch):
     torch.manual_seed(0)
-    model = DualAutoencoder(0.3)
+    model = DualAutoencoder(2048, reconstruction_weight=0.3)
     ranking, scene_errors, product_errors = [], [], []
     for scene, products in zip(*batch, strict=True):
         code = model.scene_encoder(scene)
@@ -124,7 +124,7 @@ def test_the_best_epoch_is_kept(splits, monkeypatch):
         return next(accuracies)
 
     monkeypatch.setattr(baselines, "pairwise_accuracy", measured)
-    make = partial(ImageBasedRecommendation, 10)
+    make = partial(ImageBasedRecommendation, rank=10)
     model, accuracy = train_baseline(make, train, validation, TrainingConfig(epochs=3))
     scores = score_pairs(validation, baseline_distances(model, validation))
     assert accuracy == 0.9
@@ -136,7 +136,7 @@ def test_the_best_epoch_is_kept(splits, monkeypatch):
 def test_distances_are_the_models_one_by_one(make, splits):
     _, _, test = splits
     torch.manual_seed(0)
-    model = make().eval()
+    model = make(2048).eval()
     index, rows = 3, candidate_rows(test)[[4, 0, 2]]
     fast = baseline_distances(model, test)(index, rows)
     scene = model.standardise(test.features.scenes.pooled(test.scene_rows[[index]]))

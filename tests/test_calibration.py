@@ -23,7 +23,7 @@ from completelook_build.evaluation.reliability import (
     reliability,
 )
 from completelook_build.export import repository_configs
-from completelook_build.heads import PairScore
+from completelook_build.heads import HeadsConfig, PairScore
 from completelook_build.showroom import render_showroom
 from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
 from fakes import CALIBRATION
@@ -184,21 +184,20 @@ def data(showroom):
 def saved(showroom, tmp_path_factory):
     """A folder with an untrained model of the showroom's categories."""
     import torch
-    from completelook_build.backbones.resnet import BackboneSource, load_resnet
+    from completelook_build.backbones import load_network
     from completelook_build.data import Dataset
-    from completelook_build.heads import CompatibilityHeads, HeadsConfig
+    from completelook_build.heads import CompatibilityHeads
 
     pairs = Dataset.of(showroom).read()
     torch.manual_seed(0)
     config = HeadsConfig(categories=pairs.categories)
     heads = CompatibilityHeads(config).eval()
     card = {
-        "backbone": "random:0",
         "heads_id": f"{heads_id(heads, config):016x}",
         "splits": {name: [] for name in SPLITS},
     }
     folder = tmp_path_factory.mktemp("saved") / "model"
-    model = TrainedModel(load_resnet(BackboneSource("random:0")), heads, config, card)
+    model = TrainedModel(load_network("random:0"), heads, config, card)
     save_model(folder, model, (Epoch(1, 0.1, 0.5),))
     return folder
 
@@ -271,7 +270,8 @@ def test_a_broken_calibration_is_an_error_that_names_it(tmp_path, text):
 
 
 def test_only_the_ensembles_carry_the_calibration_beside_the_categories():
-    plain, calibrated = repository_configs(["Rugs"]), repository_configs(["Rugs"], KNOTS)
+    heads = HeadsConfig(categories=("Rugs",))
+    plain, calibrated = repository_configs(heads), repository_configs(heads, KNOTS)
     for name, text in calibrated.items():
         config = text_format.Parse(text, ModelConfig())
         expected = text_format.Parse(plain[name], ModelConfig())

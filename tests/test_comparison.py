@@ -238,7 +238,7 @@ def planted(tmp_path, monkeypatch, untrained):
         asked.append(splits)
         return replace(features, data=data)
 
-    monkeypatch.setattr(material_module, "prepare_backbone", lambda *_: untrained.resnet)
+    monkeypatch.setattr(material_module, "prepare_backbone", lambda *_: untrained.network)
     monkeypatch.setattr(material_module, "read_features", read_features)
     return Dataset.of(tmp_path / "data"), asked
 

@@ -19,6 +19,7 @@ SCENES = 120
 PROGRAM = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from completelook_build import distributed
 from completelook_build.heads import HeadsConfig
@@ -28,13 +29,14 @@ from completelook_build.training import TrainingConfig, train_heads
 
 class ColorBackbone(torch.nn.Module):
     id, images = 1, 0
+    card = SimpleNamespace(channels=8, pooled_size=8)
 
     def forward(self, images):
         self.images += len(images)
         corner = images[:, 0, 0].float() / 255  # [B, 3]: what was planted
         noise = (images.float().mean(dim=(1, 2, 3)) * 7919).sin()[:, None]
-        pooled = torch.cat([corner, noise], 1).repeat(1, 512)
-        regions = torch.cat([corner, noise], 1).repeat(1, 256)[:, :, None, None]
+        pooled = torch.cat([corner, noise], 1).repeat(1, 2)
+        regions = torch.cat([corner, noise], 1).repeat(1, 2)[:, :, None, None]
         return regions.expand(-1, -1, 14, 14), pooled, None
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -43,7 +45,7 @@ with distributed.process_group():
     data = Dataset.of(folder).read()
     backbone = ColorBackbone()
     features = read_features(data, backbone, out / "features", ("train", "validation"))
-    config = HeadsConfig(categories=data.categories)
+    config = HeadsConfig(categories=data.categories, channels=8, pooled_size=8)
     splits = [make_split(features, name, data.categories) for name in ("train", "validation")]
     trained = train_heads(*splits, config, TrainingConfig(epochs=2, negatives=4))
     line = torch.nn.Linear(1, 1)
@@ -140,7 +142,7 @@ def test_two_processes_share_the_extraction_and_fill_the_same_store(alone, toget
     (one,), two = alone[2], together[2]
     assert sum(share["images"] for share in two) == one["images"]
     assert abs(two[0]["images"] - two[1]["images"]) <= 2
-    for name in ("features/{:016x}-2048", "features/{:016x}-2048-1024"):
+    for name in ("features/{:016x}-8", "features/{:016x}-8-8"):
         rows = [stored(out / name.format(1)) for out in (alone[0], together[0])]
         assert rows[0] == rows[1]
 

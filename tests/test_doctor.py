@@ -41,6 +41,7 @@ def test_a_healthy_server_passes_every_check(triton: FakeTriton, repository: Pat
         "model embed_scene",
         "model explain_scene",
         "model embed_product",
+        "backbone sizes",
         "categories",
         "model id",
         "golden image",
@@ -48,6 +49,7 @@ def test_a_healthy_server_passes_every_check(triton: FakeTriton, repository: Pat
         "export",
     ]
     assert "fake 1.0" in found["server"].finding
+    assert found["backbone sizes"].finding == "regions of 112 channels, pooled vectors of 1280"
     assert "0000000000001234" in found["model id"].finding
     assert "within 0.0e+00" in found["export"].finding
 
@@ -88,8 +90,15 @@ def test_a_missing_model_is_named_and_the_rest_still_examined(
 def test_another_tensor_contract_is_named(triton: FakeTriton, repository: Path) -> None:
     triton.renamed_output = "POOLED__1"
     found = checks(triton, repository)
-    assert "POOLED__1 FP32 [2048]" in found["model backbone"].finding
+    assert "POOLED__1 FP32 [-1]" in found["model backbone"].finding
     assert not found["model backbone"].passed
+
+
+def test_backbone_and_heads_of_other_sizes_are_found(triton: FakeTriton, repository: Path) -> None:
+    triton.product_head_pooled_size = 2048
+    sizes = checks(triton, repository)["backbone sizes"]
+    assert not sizes.passed
+    assert "[1280] in backbone, [1280] in scene_head, [2048] in product_head" in sizes.finding
 
 
 def test_unreadable_categories_are_a_finding(triton: FakeTriton, repository: Path) -> None:

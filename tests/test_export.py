@@ -13,7 +13,7 @@ from completelook import EmbeddedServerError, files
 from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
 from completelook.golden import GoldenRecord
 from completelook.server.repository import read_repository
-from completelook_build.backbones.resnet import BackboneSource, load_resnet
+from completelook_build.backbones import load_network
 from completelook_build.cli import app
 from completelook_build.errors import ExportError
 from completelook_build.export import (
@@ -35,39 +35,53 @@ from typer.testing import CliRunner
 SHIPPED = Path(__file__).parent.parent / "model_repository"
 
 
-def parsed(categories, precision="fp32"):
+def parsed(*categories, precision="fp32", **sizes):
+    heads = HeadsConfig(categories=categories, **sizes)
     return {
         name: text_format.Parse(text, ModelConfig())
-        for name, text in repository_configs(categories, precision=precision).items()
+        for name, text in repository_configs(heads, precision=precision).items()
     }
 
 
 def test_the_shipped_configurations_are_the_showrooms_export():
-    for name, text in repository_configs(tuple(sorted(CATEGORIES))).items():
+    heads = HeadsConfig(categories=tuple(sorted(CATEGORIES)))
+    for name, text in repository_configs(heads).items():
         assert (SHIPPED / name / "config.pbtxt").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize("name", ["plain", 'a "quoted" name', "back\\slash", "Möbel|Stühle"])
 def test_any_category_name_survives_the_configuration(name):
-    config = parsed([name, "other"])["embed_scene"]
+    config = parsed(name, "other")["embed_scene"]
     assert json.loads(config.parameters["categories"].string_value) == [name, "other"]
 
 
 @pytest.mark.parametrize("precision", BATCHING)
 def test_the_configurations_hold_the_contract(precision):
-    configs = parsed(["a"], precision)
+    configs = parsed("a", precision=precision)
     for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES):
         config = configs[model.name]
         assert [t.name for t in config.input] == [t.name for t in model.inputs]
-        assert [(t.name, tuple(t.dims)) for t in config.output] == [
-            (t.name, t.shape) for t in model.outputs
-        ]
+        for declared, agreed in zip(config.output, model.outputs, strict=True):
+            assert declared.name == agreed.name
+            assert all(
+                want in (-1, dim) for dim, want in zip(declared.dims, agreed.shape, strict=True)
+            )
         assert config.max_batch_size == BATCHING[precision].max_batch_size
+
+
+def test_the_sizes_between_backbone_and_heads_follow_from_the_backbone():
+    configs = parsed("a", channels=112, pooled_size=1280)
+    backbone, scene_head, product_head = (configs[model.name] for model in TORCHSCRIPT_MODELS)
+    for tensors in (backbone.output, scene_head.input):
+        assert [list(t.dims) for t in tensors] == [[112, 14, 14], [1280], [1]]
+    assert [list(t.dims) for t in product_head.input] == [[1280], [1]]
+    warmups = [list(w.inputs["POOLED__0"].dims) for w in product_head.model_warmup]
+    assert warmups == [[1280], [1280]]
 
 
 @pytest.mark.parametrize("precision", BATCHING)
 def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch(precision):
-    configs = parsed(["a"], precision)
+    configs = parsed("a", precision=precision)
     backbone = configs["backbone"]
     under_way = backbone.max_batch_size * backbone.instance_group[0].count
     assert configs["backbone"].dynamic_batching.max_queue_delay_microseconds > 0
@@ -78,9 +92,7 @@ def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch(precision):
 
 
 def test_a_swapped_backbone_changes_the_model_id(untrained, exported, tmp_path):
-    swapped = TrainedModel(
-        load_resnet(BackboneSource("random:1")), untrained.heads, untrained.config, {}
-    )
+    swapped = TrainedModel(load_network("random:1"), untrained.heads, untrained.config, {})
     report = export_model(swapped, tmp_path)
     assert report.model_id != GoldenRecord.read(exported).model_id
     shutil.copy(tmp_path / "backbone/1/model.pt", tmp_path / "swapped.pt")

@@ -290,8 +290,8 @@ def test_a_split_with_nothing_readable_is_an_error(features):
 
 @pytest.fixture
 def saved(trained, untrained, tmp_path):
-    card = {"backbone": "random:0", "heads_id": f"{heads_id(trained.heads, CONFIG):016x}"}
-    model = TrainedModel(untrained.resnet, trained.heads, CONFIG, card)
+    card = {"heads_id": f"{heads_id(trained.heads, CONFIG):016x}"}
+    model = TrainedModel(untrained.network, trained.heads, CONFIG, card)
     save_model(tmp_path / "model", model, trained.history)
     return tmp_path / "model"
 

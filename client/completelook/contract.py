@@ -1,7 +1,8 @@
 """The Triton contract: the names, types and shapes that client, export and server share.
 
-Shapes leave out the batch dimension, as Triton's configurations do; -1 stands for the number of
-categories of the model.
+Shapes leave out the batch dimension, as Triton's configurations do; -1 stands for what follows from
+the model: its number of categories, and between backbone and heads the backbone's own sizes, which
+no client sees.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,6 @@ IMAGE_SIZE = 224
 EMBEDDING_SIZE = 128
 REGION_GRID = 14
 REGIONS = REGION_GRID * REGION_GRID
-FEATURE_MAP_CHANNELS = 1024
-POOLED_SIZE = 2048
 
 # What a picture goes through before the backbone; a part of the model's id, so that embeddings made
 # by another preprocessing are never mixed.
@@ -45,7 +44,7 @@ class Model:
 
 
 _IMAGE = (IMAGE_SIZE, IMAGE_SIZE, 3)
-_FEATURE_MAP = (FEATURE_MAP_CHANNELS, REGION_GRID, REGION_GRID)
+_FEATURE_MAP = (-1, REGION_GRID, REGION_GRID)
 _CONTEXTS = (-1, EMBEDDING_SIZE)
 _ATTENTION = (-1, REGION_GRID, REGION_GRID)
 _REGIONS = (REGIONS, EMBEDDING_SIZE)
@@ -55,7 +54,7 @@ BACKBONE = Model(
     (Tensor("IMAGE__0", "UINT8", _IMAGE),),
     (
         Tensor("FEATURE_MAP__0", "FP32", _FEATURE_MAP),
-        Tensor("POOLED__1", "FP32", (POOLED_SIZE,)),
+        Tensor("POOLED__1", "FP32", (-1,)),
         Tensor("BACKBONE_ID__2", "INT64", (1,)),
     ),
 )
@@ -63,7 +62,7 @@ SCENE_HEAD = Model(
     "scene_head",
     (
         Tensor("FEATURE_MAP__0", "FP32", _FEATURE_MAP),
-        Tensor("POOLED__1", "FP32", (POOLED_SIZE,)),
+        Tensor("POOLED__1", "FP32", (-1,)),
         Tensor("BACKBONE_ID__2", "INT64", (1,)),
     ),
     (
@@ -77,7 +76,7 @@ SCENE_HEAD = Model(
 PRODUCT_HEAD = Model(
     "product_head",
     (
-        Tensor("POOLED__0", "FP32", (POOLED_SIZE,)),
+        Tensor("POOLED__0", "FP32", (-1,)),
         Tensor("BACKBONE_ID__1", "INT64", (1,)),
     ),
     (

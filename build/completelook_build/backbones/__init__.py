@@ -1,1 +1,20 @@
-"""Frozen backbones."""
+"""Frozen backbones, a file a family: an image to regions [C, 14, 14] and a pooled vector [D]."""
+
+from completelook_build.backbones.network import BackboneCard, Network, weights_id
+from completelook_build.backbones.resnet import calibrate
+from completelook_build.backbones.served import PRECISIONS, Backbone, normalise, per_channel
+from completelook_build.backbones.source import DEFAULT, load_network, rebuild_network
+
+__all__ = [
+    "DEFAULT",
+    "PRECISIONS",
+    "Backbone",
+    "BackboneCard",
+    "Network",
+    "calibrate",
+    "load_network",
+    "normalise",
+    "per_channel",
+    "rebuild_network",
+    "weights_id",
+]

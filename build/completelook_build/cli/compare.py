@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import dataset_options
+from completelook_build.cli.options import BackboneOption, dataset_options
 
 if TYPE_CHECKING:
     from completelook_build.data import Dataset
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def compare(
     dataset: "Dataset",
     out: Annotated[Path, typer.Option("--out", help="The folder of table.md and table.json.")],
-    backbone: Annotated[
-        str, typer.Option(help="imagenet, random:SEED or a resnet50 state dict.")
-    ] = "imagenet",
+    backbone: BackboneOption = "resnet50",
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row that learns.")] = 3,
     folds: Annotated[

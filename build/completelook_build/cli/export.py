@@ -33,7 +33,7 @@ def export(
 
     With a data set it says what a reduced precision costs on the test scenes.
     """
-    from completelook_build.backbones.resnet import PRECISIONS
+    from completelook_build.backbones import PRECISIONS
     from completelook_build.evaluation import read_calibration
     from completelook_build.export import NOT_MEASURED, REFERENCE, export_model, measure_cost
     from completelook_build.training import load_model

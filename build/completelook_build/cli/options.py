@@ -11,6 +11,13 @@ import typer
 if TYPE_CHECKING:
     from completelook_build.data import Dataset
 
+BackboneOption = Annotated[
+    str,
+    typer.Option(
+        help="resnet50 (the paper's), efficientnet-lite0, -lite1 or -lite2, timm:NAME, "
+        "timm:NAME@FILE, a resnet50 state dict's file, or random:SEED (docs/backbones.md)."
+    ),
+]
 ModelOption = Annotated[Path, typer.Option("--model", help="A trained model's folder.")]
 TrainedScenesOption = Annotated[
     bool,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook_build.cli.options import dataset_options
+from completelook_build.cli.options import BackboneOption, dataset_options
 
 if TYPE_CHECKING:
     from completelook_build.data import Dataset
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def train(
     dataset: "Dataset",
     out: Annotated[Path, typer.Option("--out", help="The model folder to make.")],
-    backbone: Annotated[
-        str, typer.Option(help="imagenet, random:SEED or a resnet50 state dict.")
-    ] = "imagenet",
+    backbone: BackboneOption = "resnet50",
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     negatives: Annotated[int, typer.Option(min=1, help="Negatives for each pair.")] = 8,
     attention_scale: Annotated[

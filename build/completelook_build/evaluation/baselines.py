@@ -3,7 +3,7 @@
 Those that learn share one loop, with the batches, negatives and epochs of `training`. The
 literature publishes them for product against product; here one side is the scene.
 
-Shapes: B scenes, P products each, the positive first, F = 2048 pooled features, D dimensions.
+Shapes: B scenes, P products each, the positive first, F pooled features, D dimensions.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,6 @@ from itertools import product
 
 import numpy as np
 import torch
-from completelook.contract import POOLED_SIZE
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,9 +32,11 @@ from completelook_build.training import TrainingConfig
 class Baseline(nn.Module):
     """Encodes standardised features of both sides and measures a distance between the codes."""
 
-    def __init__(self, scene_encoder: nn.Module, product_encoder: nn.Module) -> None:
+    def __init__(
+        self, pooled_size: int, scene_encoder: nn.Module, product_encoder: nn.Module
+    ) -> None:
         super().__init__()
-        self.standardise = Standardise(POOLED_SIZE)
+        self.standardise = Standardise(pooled_size)
         self.scene_encoder = scene_encoder
         self.product_encoder = product_encoder
 
@@ -59,11 +60,11 @@ class ImageBasedRecommendation(Baseline):
     negatives, which weigh the same. Y and c are learned, one Y for all categories.
     """
 
-    def __init__(self, rank: int) -> None:
-        projection = nn.Linear(POOLED_SIZE, rank, bias=False)
+    def __init__(self, pooled_size: int, *, rank: int) -> None:
+        projection = nn.Linear(pooled_size, rank, bias=False)
         # Standardised features then start at distances around 2, where the sigmoid has a slope.
-        nn.init.normal_(projection.weight, std=(POOLED_SIZE * rank) ** -0.5)
-        super().__init__(projection, projection)
+        nn.init.normal_(projection.weight, std=(pooled_size * rank) ** -0.5)
+        super().__init__(pooled_size, projection, projection)
         self.shift = nn.Parameter(torch.tensor(2.0))
 
     def loss(self, scenes: Tensor, products: Tensor) -> Tensor:
@@ -81,9 +82,9 @@ class SiameseNets(Baseline):
     frozen features, so that what differs is the loss and the attention, not the size.
     """
 
-    def __init__(self, margin: float) -> None:
-        embedding = StyleEmbedding(POOLED_SIZE, 256, 0.5)
-        super().__init__(embedding, embedding)
+    def __init__(self, pooled_size: int, *, margin: float) -> None:
+        embedding = StyleEmbedding(pooled_size, 256, 0.5)
+        super().__init__(pooled_size, embedding, embedding)
         self.margin = margin
 
     def encode(self, scenes: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,10 +109,11 @@ class DualAutoencoder(Baseline):
     titles and categories, which scenes do not have.
     """
 
-    def __init__(self, reconstruction_weight: float, size: int = 512) -> None:
-        super().__init__(*(nn.Sequential(nn.Linear(POOLED_SIZE, size), nn.Sigmoid()) for _ in "sp"))
-        self.scene_decoder = nn.Linear(size, POOLED_SIZE)
-        self.product_decoder = nn.Linear(size, POOLED_SIZE)
+    def __init__(self, pooled_size: int, *, reconstruction_weight: float, size: int = 512) -> None:
+        encoders = (nn.Sequential(nn.Linear(pooled_size, size), nn.Sigmoid()) for _ in "sp")
+        super().__init__(pooled_size, *encoders)
+        self.scene_decoder = nn.Linear(size, pooled_size)
+        self.product_decoder = nn.Linear(size, pooled_size)
         self.reconstruction_weight = reconstruction_weight
 
     def distances(self, scenes: Tensor, products: Tensor) -> Tensor:
@@ -138,11 +140,11 @@ class FittedBaseline:
 
 
 # What is tried for each, beside two learning rates.
-CHOICES: dict[str, Sequence[tuple[str, Callable[[], Baseline]]]] = {
-    "ibr": [(f"rank {rank}", partial(ImageBasedRecommendation, rank)) for rank in (10, 100)],
-    "siamese": [(f"margin {margin}", partial(SiameseNets, margin)) for margin in (0.5, 1.0)],
+CHOICES: dict[str, Sequence[tuple[str, Callable[[int], Baseline]]]] = {
+    "ibr": [(f"rank {rank}", partial(ImageBasedRecommendation, rank=rank)) for rank in (10, 100)],
+    "siamese": [(f"margin {margin}", partial(SiameseNets, margin=margin)) for margin in (0.5, 1.0)],
     "bpr_dae": [
-        (f"reconstruction weight {weight}", partial(DualAutoencoder, weight))
+        (f"reconstruction weight {weight}", partial(DualAutoencoder, reconstruction_weight=weight))
         for weight in (0.01, 0.1)
     ],
 }
@@ -162,13 +164,14 @@ def fit_baseline(
 
 
 def train_baseline(
-    make: Callable[[], Baseline], train: Split, validation: Split, config: TrainingConfig
+    make: Callable[[int], Baseline], train: Split, validation: Split, config: TrainingConfig
 ) -> tuple[Baseline, float]:
     """Train one baseline with `config`'s budget; the best epoch and its validation accuracy."""
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
-    model = make()
-    model.standardise.fit(_pooled_of_both_sides(train))
+    pooled = _pooled_of_both_sides(train)
+    model = make(pooled.shape[1])
+    model.standardise.fit(pooled)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )

@@ -47,7 +47,7 @@ class Comparison:
     """
 
     dataset: Dataset
-    backbone: str = "imagenet"
+    backbone: str = "resnet50"
     seeds: int = 3
     folds: int | None = None
     training: TrainingConfig

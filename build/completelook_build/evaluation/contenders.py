@@ -62,8 +62,13 @@ def _heads(
     attention_scale: float | None = None,
     crop: bool = True,
 ) -> Ranked:
+    channels, pooled_size = material.train.sizes
     heads_config = HeadsConfig(
-        categories=material.data.categories, form=form, attention_scale=attention_scale
+        categories=material.data.categories,
+        channels=channels,
+        pooled_size=pooled_size,
+        form=form,
+        attention_scale=attention_scale,
     )
     train, validation = (material.train, material.validation) if crop else material.read_uncropped()
     trained = train_heads(train, validation, heads_config, config)

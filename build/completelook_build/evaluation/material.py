@@ -8,7 +8,7 @@ from functools import cache, cached_property, partial
 
 import numpy as np
 
-from completelook_build.backbones.resnet import Backbone, BackboneSource
+from completelook_build.backbones import Backbone
 from completelook_build.data import SPLITS, Dataset, PairData
 from completelook_build.errors import DataError
 from completelook_build.features import PairFeatures, Split, prepare_backbone, read_features
@@ -58,8 +58,7 @@ def read_materials(dataset: Dataset, backbone: str, folds: int | None) -> list[M
     training pictures. Raises DataError or WeightsError.
     """
     data = dataset.read()
-    resnet = prepare_backbone(BackboneSource(backbone), data, _BACKBONE_SEED)
-    eager = Backbone(resnet).eval()
+    eager = Backbone(prepare_backbone(backbone, data, _BACKBONE_SEED))
     features = read_features(data, eager, dataset.features, SPLITS)
 
     @cache

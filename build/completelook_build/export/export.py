@@ -16,6 +16,7 @@ from completelook.golden import GoldenRecord, golden_image
 from completelook.ranking import Calibration
 from torch import nn
 
+from completelook_build.backbones import Backbone
 from completelook_build.errors import ExportError
 from completelook_build.export.parity import TOLERANCE, Parity, check_parity, run_chain
 from completelook_build.export.triton_config import repository_configs
@@ -59,7 +60,7 @@ def export_model(
             f"heads of form {model.config.form!r} are an ablation, made to be compared; only "
             "'full' can be exported"
         )
-    backbone = model.backbone(precision).eval()
+    backbone = model.backbone(precision)
     modules: dict[str, nn.Module] = {
         BACKBONE.name: backbone,
         SCENE_HEAD.name: SceneHead(model.heads, model.heads_id).eval(),
@@ -75,7 +76,7 @@ def export_model(
             }
             parity = check_parity(served, backbone, model.heads, model.heads_id)
             configs = repository_configs(
-                model.config.categories,
+                model.config,
                 calibration,
                 precision=precision,
                 response_cache=response_cache,
@@ -110,7 +111,7 @@ class _Files:
 
 
 def _save_script(module: nn.Module, path: Path) -> None:
-    script = torch.jit.script(module)
+    script = module.script() if isinstance(module, Backbone) else torch.jit.script(module)
     try:
         script.save(str(path))
     except RuntimeError as error:  # what torch makes of a full disk

@@ -6,7 +6,7 @@ committed with the showroom's category table and no calibration; an export write
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from completelook.contract import (
     BACKBONE,
@@ -16,11 +16,14 @@ from completelook.contract import (
     EMBED_SCENE,
     EXPLAIN_SCENE,
     PRODUCT_HEAD,
+    REGION_GRID,
     SCENE_HEAD,
     Model,
     Tensor,
 )
 from completelook.ranking import Calibration
+
+from completelook_build.heads import HeadsConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ BATCHING: Mapping[str, Batching] = {
 }
 
 _GENERATED = (
-    "# Written by `completelook-build export`; change build/completelook_build/triton_config.py.\n"
+    "# Written by `completelook-build export`; change completelook_build/export/triton_config.py.\n"
 )
 
 
@@ -79,7 +82,7 @@ response_cache { enable: true }
 
 
 def repository_configs(
-    categories: Sequence[str],
+    heads: HeadsConfig,
     calibration: Calibration | None = None,
     *,
     precision: str = "fp32",
@@ -87,6 +90,7 @@ def repository_configs(
 ) -> Mapping[str, str]:
     """The text of each model's config.pbtxt, by the model's name.
 
+    The sizes of the tensors between backbone and heads are those that the heads were made for.
     With `response_cache` Triton answers a scene that it has embedded before from memory. Its key is
     the model, its version and the inputs, and nothing else, which is a trap in two ways:
 
@@ -98,18 +102,37 @@ def repository_configs(
       by restarting the server.
     """
     batching, size = BATCHING[precision], BATCHING[precision].max_batch_size
-    parameters = _parameters(categories, calibration)
+    parameters = _parameters(heads.categories, calibration)
     scene_parameters = parameters + _RESPONSE_CACHE if response_cache else parameters
     return {
         BACKBONE.name: _torchscript(
-            BACKBONE, size, _backbone_batching(batching.queue_size), batching.instances
+            _sized(BACKBONE, heads),
+            size,
+            _backbone_batching(batching.queue_size),
+            batching.instances,
         ),
-        SCENE_HEAD.name: _torchscript(SCENE_HEAD, size, _HEAD_BATCHING),
-        PRODUCT_HEAD.name: _torchscript(PRODUCT_HEAD, size, _HEAD_BATCHING),
+        SCENE_HEAD.name: _torchscript(_sized(SCENE_HEAD, heads), size, _HEAD_BATCHING),
+        PRODUCT_HEAD.name: _torchscript(_sized(PRODUCT_HEAD, heads), size, _HEAD_BATCHING),
         EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, size, scene_parameters),
         EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, size, parameters),
         EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, size, parameters),
     }
+
+
+def _sized(model: Model, heads: HeadsConfig) -> Model:
+    """A model of the contract with the sizes that follow from the backbone."""
+    shapes = {
+        "FEATURE_MAP": (heads.channels, REGION_GRID, REGION_GRID),
+        "POOLED": (heads.pooled_size,),
+    }
+
+    def sized(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(
+            replace(tensor, shape=shapes.get(_plain(tensor.name), tensor.shape))
+            for tensor in tensors
+        )
+
+    return replace(model, inputs=sized(model.inputs), outputs=sized(model.outputs))
 
 
 def _torchscript(model: Model, max_batch_size: int, batching: str, instances: int = 1) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torchvision.models import ResNet
 
 from completelook_build import distributed
-from completelook_build.backbones.resnet import BackboneSource, calibrate, load_resnet
+from completelook_build.backbones import Network, calibrate, load_network
 from completelook_build.console import progress_bar, say
 from completelook_build.data import PairData
 from completelook_build.features.extract import BATCH_SIZE
@@ -17,17 +16,15 @@ from completelook_build.features.split import scene_picture
 _CALIBRATION_IMAGES = 128
 
 
-def prepare_backbone(source: BackboneSource, data: PairData, seed: int) -> ResNet:
-    """The backbone of a source; a random one is announced and calibrated on training pictures.
+def prepare_backbone(source: str, data: PairData, seed: int) -> Network:
+    """The network that `--backbone` names; a random one is calibrated on training pictures.
 
     Raises WeightsError.
     """
-    resnet = load_resnet(source)
-    if source.random_seed is None:
-        return resnet
-    say(
-        f"backbone {source.text}: random weights, calibrated on the training pictures; not ImageNet"
-    )
+    network = load_network(source)
+    say(network.card.as_text())
+    if not network.card.is_random:
+        return network
     pairs = data.split("train")
     pictures = list(
         dict.fromkeys(
@@ -38,9 +35,9 @@ def prepare_backbone(source: BackboneSource, data: PairData, seed: int) -> ResNe
     chosen = np.random.default_rng(seed).permutation(len(pictures))[:_CALIBRATION_IMAGES]
     if distributed.is_first():
         with progress_bar("calibrating", total=len(chosen), unit="images") as advance:
-            calibrate(resnet, _batches([pictures[row] for row in chosen], advance))
-    distributed.copy_from_first(resnet)
-    return resnet
+            calibrate(network, _batches([pictures[row] for row in chosen], advance))
+    distributed.copy_from_first(network.module)
+    return network
 
 
 def _batches(pictures: Sequence[Picture], advance: Callable[[int], None]) -> Iterator[torch.Tensor]:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from completelook.contract import FEATURE_MAP_CHANNELS, POOLED_SIZE
 from numpy.typing import NDArray
 
 from completelook_build import distributed
-from completelook_build.backbones.resnet import Backbone
+from completelook_build.backbones import Backbone
 from completelook_build.console import progress_bar, say
 from completelook_build.errors import DataError
 from completelook_build.features.picture import Picture, content_digests, load_readable
@@ -39,11 +38,12 @@ def extract(
     A picture that cannot be read is named, left out, and tried again next time. Several processes
     share the work and the store. Raises DataError where a file is gone or the cache cannot be used.
     """
-    channels = FEATURE_MAP_CHANNELS if with_regions else None
-    size = f"{POOLED_SIZE}-{channels}" if with_regions else f"{POOLED_SIZE}"
+    pooled_size = backbone.card.pooled_size
+    channels = backbone.card.channels if with_regions else None
+    size = f"{pooled_size}-{channels}" if with_regions else f"{pooled_size}"
     with _cache_errors(cache):
         store = FeatureStore(
-            cache / f"{backbone.id:016x}-{size}", pooled_size=POOLED_SIZE, channels=channels
+            cache / f"{backbone.id:016x}-{size}", pooled_size=pooled_size, channels=channels
         )
         keys = picture_keys(pictures, cache)
         missing = _first_of_each(keys, store.rows(keys))

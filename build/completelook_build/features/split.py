@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook_build import distributed
-from completelook_build.backbones.resnet import Backbone
+from completelook_build.backbones import Backbone
 from completelook_build.console import say
 from completelook_build.data import Pair, PairData, describe_dropped
 from completelook_build.errors import DataError
@@ -58,6 +58,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The channels of a region and the size of a pooled vector, as the backbone gave them."""
+        scenes, row = self.features.scenes, self.scene_rows[:1]
+        return scenes.regions(row).shape[-1], scenes.pooled(row).shape[-1]
 
     def negatives(self, index: int) -> NDArray[np.int64]:
         """The candidates of a pair's category that are not known to fit its scene."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from completelook.contract import EMBEDDING_SIZE, FEATURE_MAP_CHANNELS, POOLED_SIZE
+from completelook.contract import EMBEDDING_SIZE
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +21,7 @@ Form = Literal["full", "global_only", "local_only", "uniform_attention", "no_cat
 class HeadsConfig:
     """The form of the heads.
 
+    `channels` of a region and `pooled_size` are the backbone's; the defaults are the paper's.
     `form` is "full" for the paper's; the others are ablations, to be compared and not served:
     d_global or d_local alone, every region weighing the same, and one embedding that all categories
     share, so that they look at the same regions.
@@ -30,6 +31,8 @@ class HeadsConfig:
     """
 
     categories: tuple[str, ...]
+    channels: int = 1024
+    pooled_size: int = 2048
     global_hidden_size: int = 256
     local_hidden_size: int = 128
     dropout: float = 0.5
@@ -51,11 +54,11 @@ class CompatibilityHeads(nn.Module):
     def __init__(self, config: HeadsConfig) -> None:
         super().__init__()
         hidden, dropout = config.local_hidden_size, config.dropout
-        self.standardise_pooled = Standardise(POOLED_SIZE)
-        self.standardise_regions = Standardise(FEATURE_MAP_CHANNELS)
-        self.g_global = StyleEmbedding(POOLED_SIZE, config.global_hidden_size, dropout)
-        self.g_local = StyleEmbedding(FEATURE_MAP_CHANNELS, hidden, dropout)
-        self.g_attention = StyleEmbedding(FEATURE_MAP_CHANNELS, hidden, dropout)
+        self.standardise_pooled = Standardise(config.pooled_size)
+        self.standardise_regions = Standardise(config.channels)
+        self.g_global = StyleEmbedding(config.pooled_size, config.global_hidden_size, dropout)
+        self.g_local = StyleEmbedding(config.channels, hidden, dropout)
+        self.g_attention = StyleEmbedding(config.channels, hidden, dropout)
         self.form = str(config.form)  # TorchScript knows no Literal
         self.category_count = len(config.categories)
         embeddings = 1 if config.form == "no_category" else self.category_count
@@ -66,14 +69,14 @@ class CompatibilityHeads(nn.Module):
         )
 
     def embed_pooled(self, pooled: Tensor) -> Tensor:
-        """Pooled vectors of scenes or products [N, 2048] -> f_s or f_p [N, D]."""
+        """Pooled vectors of scenes or products [N, pooled_size] -> f_s or f_p [N, D]."""
         embeddings: Tensor = self.g_global(self.standardise_pooled(pooled))
         return embeddings
 
     def embed_regions(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Region features [B, R, 1024] -> attention [B, C, R] and f_i [B, R, D]."""
+        """Region features [B, R, channels] -> attention [B, C, R] and f_i [B, R, D]."""
         batch, count, _ = regions.shape
-        flat = regions.flatten(0, 1)  # [B * R, 1024]
+        flat = regions.flatten(0, 1)  # [B * R, channels]
         mean, deviation = self.standardise_regions.mean, self.standardise_regions.deviation
         local = self.g_local.of_raw(flat, mean, deviation).reshape(batch, count, -1)  # [B, R, D]
         keys = self.g_attention.of_raw(flat, mean, deviation).reshape(batch, count, -1)  # [B, R, D]
@@ -88,7 +91,7 @@ class CompatibilityHeads(nn.Module):
         return attention, local
 
     def embed_context(self, regions: Tensor, categories: Tensor) -> Tensor:
-        """sum_i a_i f_i for one category a scene: [B, R, 1024] and rows [B] -> [B, D]."""
+        """sum_i a_i f_i for one category a scene: [B, R, channels] and rows [B] -> [B, D]."""
         if self.form == "global_only":
             # Never looked at, and the slow part of training.
             return regions.new_zeros(regions.shape[0], self.category_embedding.shape[1])
@@ -109,13 +112,13 @@ class CompatibilityHeads(nn.Module):
     ) -> Tensor:
         """The distance d(s, p) of each scene to its own products.
 
-        Scenes pooled [B, 2048], their regions [B, R, 1024], a category row for each [B], and
-        products pooled [B, P, 2048] of that category -> [B, P] in [0, 4].
+        Scenes pooled [B, pooled_size], their regions [B, R, channels], a category row for each
+        [B], and products pooled [B, P, pooled_size] of that category -> [B, P] in [0, 4].
         """
         batch = pooled.shape[0]
         # Scenes and products share g_global's batch norm, so they go through it in one pass:
         # apart, the running statistics would fit neither.
-        together = torch.cat([pooled, products.flatten(0, 1)])  # [B + B * P, 2048]
+        together = torch.cat([pooled, products.flatten(0, 1)])  # [B + B * P, pooled_size]
         styles = self.embed_pooled(together)  # [B + B * P, D]
         scene_embedding = styles[:batch]  # [B, D]
         product_embeddings = styles[batch:].unflatten(0, products.shape[:2])  # [B, P, D]

@@ -4,7 +4,6 @@ Shapes: B images, R = 196 regions, C categories, D = 128.
 """
 
 import torch
-from completelook.contract import FEATURE_MAP_CHANNELS
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_linear_bn_eval
@@ -31,7 +30,7 @@ class SceneHead(nn.Module):
             for embedding in (heads.g_local, heads.g_attention)
         ]
         self.hidden_size = folded[0].out_features
-        self.hidden = nn.Linear(FEATURE_MAP_CHANNELS, 2 * self.hidden_size)
+        self.hidden = nn.Linear(folded[0].in_features, 2 * self.hidden_size)
         self.hidden.weight.data = torch.cat([linear.weight for linear in folded])
         self.hidden.bias.data = torch.cat([linear.bias for linear in folded])
         self.local = heads.g_local.layers[-1]
@@ -48,9 +47,9 @@ class SceneHead(nn.Module):
         POOLED__1: Tensor,  # noqa: N803
         BACKBONE_ID__2: Tensor,  # noqa: N803
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Map [B, 1024, 14, 14], pooled [B, 2048] -> f_s, contexts, id, attention, regions."""
+        """Map [B, channels, 14, 14] and pooled [B, pooled_size] -> as the contract has them."""
         batch, _, height, width = FEATURE_MAP__0.shape
-        regions = FEATURE_MAP__0.flatten(2).transpose(1, 2).flatten(0, 1)  # [B * R, 1024]
+        regions = FEATURE_MAP__0.flatten(2).transpose(1, 2).flatten(0, 1)  # [B * R, channels]
         hidden = torch.relu(self.hidden(regions))  # [B * R, 2 * hidden]
         local = functional.normalize(self.local(hidden[:, : self.hidden_size]), dim=1)
         keys = functional.normalize(self.keys(hidden[:, self.hidden_size :]), dim=1)  # [B * R, D]
@@ -90,5 +89,5 @@ class ProductHead(nn.Module):
         POOLED__0: Tensor,  # noqa: N803
         BACKBONE_ID__1: Tensor,  # noqa: N803
     ) -> tuple[Tensor, Tensor]:
-        """Pooled [B, 2048] -> f_p [B, D] and the model's id [B, 1]."""
+        """Pooled [B, pooled_size] -> f_p [B, D] and the model's id [B, 1]."""
         return self.embed_pooled(POOLED__0), torch.bitwise_xor(BACKBONE_ID__1, self.heads_id)

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from completelook.contract import FEATURE_MAP_CHANNELS, POOLED_SIZE, REGIONS
+from completelook.contract import REGIONS
 
 from completelook_build.console import progress_bar, say
 from completelook_build.data import WHOLE_SCENE, Crop, Pair, PairData
@@ -24,6 +24,7 @@ _CATEGORIES = tuple(f"category {number}" for number in range(10))
 _PRODUCTS_PER_SCENE = 0.8  # as in the public fashion set
 _VALIDATION_SHARE = 0.1
 _BATCH_SIZE = 64
+_HEADS = HeadsConfig(categories=_CATEGORIES)  # on the paper's ResNet50
 
 
 def main(
@@ -38,7 +39,7 @@ def main(
     train, validation = (make_split(features, n, _CATEGORIES) for n in ("train", "validation"))
     config = TrainingConfig(epochs=1)
     started = time.perf_counter()
-    train_heads(train, validation, HeadsConfig(categories=_CATEGORIES), config)
+    train_heads(train, validation, _HEADS, config)
     seconds = time.perf_counter() - started
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{scenes} scenes, {len(train)} training and {len(validation)} validation pairs")
@@ -54,7 +55,7 @@ def synthetic_features(folder: Path, scenes: int, pairs: int) -> PairFeatures:
     data = _random_pairs(scenes, products, pairs, random)
     return PairFeatures(
         data,
-        _filled(folder / "scenes", scenes, FEATURE_MAP_CHANNELS, random),
+        _filled(folder / "scenes", scenes, _HEADS.channels, random),
         _filled(folder / "products", products, None, random),
         {Picture(data.pictures[f"s{row}"]): row for row in range(scenes)},
         {f"p{row}": row for row in range(products)},
@@ -87,16 +88,16 @@ def _filled(
     folder: Path, count: int, channels: int | None, random: np.random.Generator
 ) -> Features:
     """Fill what is still missing, the same random block again and again."""
-    store = FeatureStore(folder, pooled_size=POOLED_SIZE, channels=channels)
+    store = FeatureStore(folder, pooled_size=_HEADS.pooled_size, channels=channels)
     keys = [b"%d" % number for number in range(count)]
     missing = np.flatnonzero(store.rows(keys) < 0)
     if len(missing):
         say(f"{len(missing)} synthetic rows to be written")
     grid = round(REGIONS**0.5)
     maps = torch.from_numpy(
-        random.random((_BATCH_SIZE, FEATURE_MAP_CHANNELS, grid, grid), dtype=np.float32)
+        random.random((_BATCH_SIZE, _HEADS.channels, grid, grid), dtype=np.float32)
     )
-    pooled = torch.from_numpy(random.random((_BATCH_SIZE, POOLED_SIZE), dtype=np.float32))
+    pooled = torch.from_numpy(random.random((_BATCH_SIZE, _HEADS.pooled_size), dtype=np.float32))
     with progress_bar("writing", total=len(missing), unit="rows") as advance:
         for start in range(0, len(missing), _BATCH_SIZE):
             some = [keys[row] for row in missing[start : start + _BATCH_SIZE]]

@@ -202,7 +202,7 @@ def standardise_inputs(
     scenes, products = train.features.scenes, train.features.products
     scene_rows, product_rows = np.unique(train.scene_rows), np.unique(train.product_rows)
     regions = scenes.regions(_sample(scene_rows, _STATISTICS_REGION_ROWS, random))
-    heads.standardise_regions.fit(regions.flatten(0, 1))  # [N * R, 1024]
+    heads.standardise_regions.fit(regions.flatten(0, 1))  # [N * R, C]
     pooled = torch.cat(
         [
             scenes.pooled(_sample(scene_rows, _STATISTICS_POOLED_ROWS, random)),

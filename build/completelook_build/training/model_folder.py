@@ -1,6 +1,7 @@
 """A trained model on disk: weights, configuration, category table, card, metrics and curve.
 
-DIR/model.json      the heads' configuration with the category table, and the card: what made it
+DIR/model.json      the heads' configuration with the category table, the backbone's card, and the
+                    model's: what made it
 DIR/backbone.pt     the backbone's state dict, with calibrated statistics where it is random
 DIR/heads.pt        the heads' state dict
 DIR/metrics.csv     loss and validation accuracy of every epoch; curve.png shows them
@@ -18,14 +19,15 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torchvision.models import ResNet
 
-from completelook_build.backbones.resnet import (
+from completelook_build.backbones import (
     Backbone,
-    BackboneSource,
-    resnet_from_file,
+    BackboneCard,
+    Network,
+    rebuild_network,
     weights_id,
 )
+from completelook_build.console import say
 from completelook_build.errors import ModelError
 from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.training.loop import Epoch
@@ -38,7 +40,7 @@ _FILES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png", "model.json")
 class TrainedModel:
     """A backbone and the heads that were trained on it."""
 
-    resnet: ResNet
+    network: Network
     heads: CompatibilityHeads
     config: HeadsConfig
     card: Mapping[str, Any]
@@ -50,7 +52,7 @@ class TrainedModel:
 
     def backbone(self, precision: str = "fp32") -> Backbone:
         """The backbone as it is served."""
-        return Backbone(self.resnet, precision)
+        return Backbone(self.network, precision)
 
 
 def heads_id(heads: CompatibilityHeads, config: HeadsConfig) -> int:
@@ -78,11 +80,15 @@ def _made(folder: Path) -> Path:
 
 
 def _write_files(folder: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
-    torch.save(model.resnet.state_dict(), folder / "backbone.pt")
+    torch.save(model.network.module.state_dict(), folder / "backbone.pt")
     torch.save(model.heads.state_dict(), folder / "heads.pt")
     _write_metrics(folder / "metrics.csv", history)
     _draw_curve(history, folder / "curve.png")
-    content = {"heads": asdict(model.config), "card": dict(model.card)}
+    content = {
+        "heads": asdict(model.config),
+        "backbone": asdict(model.network.card),
+        "card": dict(model.card),
+    }
     text = json.dumps(content, indent=2) + "\n"
     (folder / "model.json").write_text(text, encoding="utf-8")
 
@@ -97,6 +103,7 @@ def load_model(folder: Path) -> TrainedModel:
         raw = content["heads"]
         config = HeadsConfig(**{**raw, "categories": tuple(raw["categories"])})
         heads = CompatibilityHeads(config)
+        backbone = BackboneCard.from_json(content["backbone"])
         heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
     except FileNotFoundError as error:
         raise ModelError(
@@ -105,11 +112,12 @@ def load_model(folder: Path) -> TrainedModel:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{folder}: the model cannot be read ({error}); train it anew") from error
-    resnet = resnet_from_file(folder / "backbone.pt")
-    model = TrainedModel(resnet, heads.eval(), config, content["card"])
+    network = rebuild_network(backbone, folder / "backbone.pt")
+    model = TrainedModel(network, heads.eval(), config, content["card"])
     if model.card["heads_id"] != f"{model.heads_id:016x}":
         raise ModelError(f"{folder}: heads.pt is not the one model.json describes; train it anew")
-    BackboneSource(model.card["backbone"]).announce()
+    if backbone.is_random:
+        say(backbone.as_text())
     return model
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from completelook_build import distributed
-from completelook_build.backbones.resnet import Backbone, BackboneSource
+from completelook_build.backbones import DEFAULT, Backbone
 from completelook_build.console import say
 from completelook_build.data import Dataset, PairData, describe_dropped
 from completelook_build.features import (
@@ -25,7 +25,7 @@ def train_model(
     dataset: Dataset,
     out: Path,
     *,
-    backbone: str = "imagenet",
+    backbone: str = DEFAULT,
     attention_scale: float | None = None,
     config: TrainingConfig,
     resume: bool = False,
@@ -38,13 +38,18 @@ def train_model(
     data = dataset.read()
     say(f"{len(data.pairs)} pairs, {describe_dropped(data.dropped)}")
 
-    resnet = prepare_backbone(BackboneSource(backbone), data, config.seed)
-    eager = Backbone(resnet).eval()
+    network = prepare_backbone(backbone, data, config.seed)
+    eager = Backbone(network)
     features = read_features(data, eager, dataset.features, ("train", "validation"))
     train = features.split("train", data.categories)
     validation = features.split("validation", data.categories)
 
-    heads = HeadsConfig(categories=data.categories, attention_scale=attention_scale)
+    heads = HeadsConfig(
+        categories=data.categories,
+        channels=network.card.channels,
+        pooled_size=network.card.pooled_size,
+        attention_scale=attention_scale,
+    )
     _name_untaught(heads, train)
 
     origin = _origin(config, heads, f"{backbone} {eager.id:016x}", train, validation)
@@ -55,8 +60,8 @@ def train_model(
         f"pairwise accuracy {trained.best.validation_accuracy:.3f} on held-out scenes"
     )
 
-    card = _card(backbone, eager.id, data, config, trained, heads)
-    model = TrainedModel(resnet, trained.heads, heads, card)
+    card = _card(eager.id, data, config, trained, heads)
+    model = TrainedModel(network, trained.heads, heads, card)
     if distributed.is_first():
         save_model(out, model, trained.history)
         checkpoint.remove()
@@ -86,7 +91,6 @@ def _origin(
 
 
 def _card(
-    backbone: str,
     backbone_id: int,
     data: PairData,
     config: TrainingConfig,
@@ -99,7 +103,6 @@ def _card(
         "model_id": f"{backbone_id ^ identifier:016x}",
         "backbone_id": f"{backbone_id:016x}",
         "heads_id": f"{identifier:016x}",
-        "backbone": backbone,
         "training": asdict(config),
         "machine": {
             "device": distributed.device_name(),

@@ -47,7 +47,7 @@ def read_triplets(
 ) -> Iterator[tuple[Tensor, ...]]:
     """What the heads take of each batch; one is read while the heads learn from the one before.
 
-    Scenes [B, 2048], regions [B, R, 1024], categories [B] and products [B, 1 + K, 2048], the true
+    Scenes [B, F], regions [B, R, C], categories [B] and products [B, 1 + K, F], the true
     one first.
     """
     with ThreadPoolExecutor(max_workers=1) as reader:
@@ -83,7 +83,7 @@ def _read(
 ) -> tuple[Tensor, ...]:
     scenes, products = split.features.scenes, split.features.products
     product_rows = np.column_stack([split.product_rows[batch], negatives])  # [B, 1 + K]
-    pooled = products.pooled(product_rows.ravel())  # [B * (1 + K), 2048]
+    pooled = products.pooled(product_rows.ravel())  # [B * (1 + K), F]
     return (
         scenes.pooled(split.scene_rows[batch]),
         scenes.regions(split.scene_rows[batch]),

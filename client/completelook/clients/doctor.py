@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from completelook.clients.client import CompleteLook
 from completelook.clients.served_model import Configuration
 from completelook.concurrency import map_in_flight
 from completelook.contract import (
+    BACKBONE,
     EMBED_PRODUCT,
     EMBED_SCENE,
     ENSEMBLES,
@@ -73,6 +75,8 @@ def _diagnose(connection: Connection, repository: Path, timeout_s: float) -> Ite
         for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES)
     ]
     yield from models
+    if all(check.passed for check in models):
+        yield _check("backbone sizes", partial(_backbone_sizes, connection))
     yield _check("categories", partial(_categories, connection))
     if all(check.passed for check in models):
         with CompleteLook(connection.server, timeout_s=timeout_s) as look:
@@ -155,6 +159,25 @@ def _same_shape(got: Tensor, expected: Tensor) -> bool:
 
 def _described(tensor: Tensor | None) -> str:
     return f"{tensor.name} {tensor.data_type} {list(tensor.shape)}" if tensor else "nothing"
+
+
+def _backbone_sizes(connection: Connection) -> str:
+    """What the contract leaves open: any sizes will do that backbone and heads agree on."""
+    found: dict[str, dict[str, tuple[int, ...]]] = {}
+    for model in TORCHSCRIPT_MODELS:
+        for tensor in chain(*connection.model_tensors(model.name)):
+            shapes = found.setdefault(tensor.name.rpartition("__")[0], {})
+            shapes[model.name] = tensor.shape
+    shared = {name: found[name] for name in ("FEATURE_MAP", "POOLED")}
+    for name, shapes in shared.items():
+        if len(set(shapes.values())) > 1:
+            listed = ", ".join(f"{list(shape)} in {model}" for model, shape in shapes.items())
+            raise ContractError(
+                f"{name} is {listed}: they come from exports of different backbones; export all "
+                "models together with `completelook-build export` and restart the server"
+            )
+    (channels, *_), (pooled_size,) = (shapes[BACKBONE.name] for shapes in shared.values())
+    return f"regions of {channels} channels, pooled vectors of {pooled_size}"
 
 
 def _categories(connection: Connection) -> str:

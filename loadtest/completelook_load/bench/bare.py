@@ -11,11 +11,10 @@ import openvino
 import torch
 from completelook.contract import IMAGE_SIZE
 from completelook.server.pytorch_backend import pack_convolutions
-from completelook_build.backbones.resnet import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
+from completelook_build.backbones import Backbone, Network, normalise, per_channel
 from completelook_build.training import TrainedModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.models import ResNet
 
 from completelook_load.bench import contenders as named
 from completelook_load.bench.contenders import Contenders
@@ -44,13 +43,13 @@ def bare_contenders(
 
 def cpu_runners(model: TrainedModel) -> dict[str, Runner]:
     """The backbone on the CPU, in every runtime."""
-    fp32, bf16 = model.backbone().eval(), torch.jit.script(model.backbone("bf16").eval())
+    fp32, bf16 = model.backbone(), model.backbone("bf16").script()
     with tempfile.TemporaryDirectory() as folder:
         onnx = _to_onnx(fp32, Path(folder) / "backbone.onnx")
         session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     return {
-        named.EAGER: torch_runner(EagerResNet(model.resnet).eval()),
-        named.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(fp32)),
+        named.EAGER: torch_runner(EagerBackbone(model.network)),
+        named.TORCHSCRIPT_FP32: torch_runner(fp32.script()),
         named.TORCHSCRIPT_BF16: torch_runner(bf16),
         named.PACKED_BF16: packed_runner(bf16),
         named.ONNX_RUNTIME: lambda images: session.run(None, {"IMAGE__0": images}),
@@ -62,31 +61,29 @@ def cpu_runners(model: TrainedModel) -> dict[str, Runner]:
 def gpu_runners(model: TrainedModel) -> dict[str, Runner]:
     """The backbone on an NVIDIA GPU; pictures come from the host, as they do to a server."""
     return {
-        named.EAGER: torch_runner(EagerResNet(model.resnet).eval(), "cuda"),
-        named.TORCHSCRIPT_FP32: torch_runner(torch.jit.script(model.backbone()), "cuda"),
-        named.TORCHSCRIPT_FP16: torch_runner(torch.jit.script(model.backbone("fp16")), "cuda"),
+        named.EAGER: torch_runner(EagerBackbone(model.network), "cuda"),
+        named.TORCHSCRIPT_FP32: torch_runner(model.backbone().script(), "cuda"),
+        named.TORCHSCRIPT_FP16: torch_runner(model.backbone("fp16").script(), "cuda"),
     }
 
 
-class EagerResNet(nn.Module):
-    """torchvision's ResNet50 as it comes, with the same answers as the exported backbone."""
+class EagerBackbone(nn.Module):
+    """The network as it comes, with the same answers as the exported backbone."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, resnet: ResNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.resnet = resnet
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN) * 255)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION) * 255)
+        self.network = network.module
+        self.register_buffer("mean", per_channel(network.card.mean))
+        self.register_buffer("deviation", per_channel(network.card.deviation))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """UINT8 [B, 224, 224, 3] -> m [B, 1024, 14, 14], v [B, 2048]."""
-        resnet = self.resnet
-        scaled = ((images - self.mean) / self.deviation).permute(0, 3, 1, 2).contiguous()
-        stem = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(scaled))))
-        feature_map = resnet.layer3(resnet.layer2(resnet.layer1(stem)))  # [B, 1024, 14, 14]
-        return feature_map, resnet.avgpool(resnet.layer4(feature_map)).flatten(1)
+        """UINT8 [B, 224, 224, 3] -> m [B, C, 14, 14], v [B, D]."""
+        scaled = normalise(images, self.mean, self.deviation).contiguous()  # [B, 3, 224, 224]
+        answer: tuple[Tensor, Tensor] = self.network(scaled)
+        return answer
 
 
 def torch_runner(module: nn.Module, device: str = "cpu") -> Runner:

@@ -10,7 +10,7 @@ import torch
 from completelook_build.training import TrainedModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from completelook_load.bench.bare import EagerResNet
+from completelook_load.bench.bare import EagerBackbone
 from completelook_load.bench.sample import repeat
 
 Machine = dict[str, str]
@@ -51,9 +51,9 @@ def slug(machine: Machine) -> str:
 
 
 def operations_per_image(model: TrainedModel) -> float:
-    """Multiplications and additions of one image's way through ResNet50."""
+    """Multiplications and additions of one image's way through the backbone."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        EagerResNet(model.resnet)(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
+        EagerBackbone(model.network)(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
     return float(counter.get_total_flops())
 
 
