@@ -22,14 +22,14 @@ class CountingBackbone:
 
     def __init__(self, identifier=1):
         self.id = identifier
-        self.card = SimpleNamespace(channels=7, pooled_size=5)
+        self.card = SimpleNamespace(channels=1024, pooled_size=2048)
         self.images = 0
 
     def __call__(self, images):
         self.images += len(images)
         means = images.float().mean(dim=(1, 2, 3))
-        feature_map = means[:, None, None, None].expand(-1, 7, 14, 14)
-        return feature_map, means[:, None].expand(-1, 5), None
+        feature_map = means[:, None, None, None].expand(-1, 1024, 14, 14)
+        return feature_map, means[:, None].expand(-1, 2048), None
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_features_are_computed_once(pictures, tmp_path):
         assert backbone.images == 20
         rows = np.array([3, 17])
         assert features.pooled(rows)[:, 0].tolist() == [3.0, 17.0]
-        assert features.regions(rows).shape == (2, 196, 7)
-        assert features.regions(rows)[1, 5, 6] == 17.0
+        assert features.regions(rows).shape == (2, 196, 1024)
+        assert features.regions(rows)[1, 5, 9] == 17.0
 
 
 class Stopped(Exception):
@@ -173,7 +173,7 @@ def test_two_that_add_at_once_do_not_overwrite_each_other(tmp_path):
 
 
 def test_a_full_disk_is_an_error_with_a_way_out(pictures, tmp_path):
-    store = tmp_path / "cache" / f"{1:016x}-5-7"
+    store = tmp_path / "cache" / f"{1:016x}-2048-1024"
     store.mkdir(parents=True)
     (store / "regions.f16").symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"No space left on device.*--features DIR"):
