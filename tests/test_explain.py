@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from completelook import Catalog, CompleteLook
 from completelook.explain import attention_map, overlay, save_overlays, shrunk
+from completelook.images import open_image
 from fakes import CATEGORIES, picture
-from PIL import Image
+from PIL import ExifTags, Image
+
+RED = (200, 30, 20)
 
 
 def one_hot(row: int, column: int) -> np.ndarray:
@@ -19,24 +22,53 @@ def test_an_overlay_keeps_the_photos_own_size(size: tuple[int, int]) -> None:
     assert overlay(Image.new("RGB", size, "gray"), one_hot(3, 5)).size == size
 
 
+def in_color(drawn: Image.Image) -> np.ndarray:
+    """Which pixels of a drawn red photo are still as red as they were, [height, width]."""
+    return (np.asarray(drawn) == RED).all(axis=2)
+
+
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 13), (13, 0), (6, 9)])
-def test_heat_lies_where_scaling_puts_the_region(row: int, column: int) -> None:
-    photo = Image.new("RGB", (280, 140), "gray")
-    heat = np.asarray(overlay(photo, one_hot(row, column)), np.int32).sum(axis=2)
-    # A region covers 20 x 10 pixels of this photo.
-    hottest = np.unravel_index(heat.argmax(), heat.shape)
-    assert (hottest[0] // 10, hottest[1] // 20) == (row, column)
+@pytest.mark.parametrize("size", [(280, 140), (140, 280)], ids=["landscape", "portrait"])
+def test_color_is_left_where_scaling_puts_the_region(row, column, size) -> None:
+    kept = in_color(overlay(Image.new("RGB", size, RED), one_hot(row, column)))
+    rows, columns = np.nonzero(kept)
+    assert rows.mean() // (size[1] / 14) == row
+    assert columns.mean() // (size[0] / 14) == column
+    assert kept.mean() < 2 / 196
 
 
-def test_what_is_not_attended_to_stays_recognizable_but_dark() -> None:
-    photo = Image.new("RGB", (280, 140), (200, 100, 50))
-    far_corner = np.asarray(overlay(photo, one_hot(0, 0)))[-1, -1]
-    np.testing.assert_allclose(far_corner / (200, 100, 50), 0.4, atol=0.02)
+def test_a_photo_turned_by_exif_is_drawn_as_the_model_saw_it(tmp_path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (280, 140), RED).save(tmp_path / "turned.png", exif=exif)
+    photo = open_image(tmp_path / "turned.png")
+    rows, columns = np.nonzero(in_color(overlay(photo, one_hot(0, 13))))
+    assert photo.size == (140, 280)
+    assert (rows.mean() // 20, columns.mean() // 10) == (0, 13)
+
+
+def test_the_rest_is_gray_and_recognizable() -> None:
+    photo = Image.new("RGB", (280, 140), RED)
+    photo.paste((200, 200, 200), (0, 70, 280, 140))
+    far_corner, above = (np.asarray(overlay(photo, one_hot(0, 0)))[row, -1] for row in (-1, 0))
+    assert len(set(far_corner.tolist())) == len(set(above.tolist())) == 1
+    assert far_corner[0] > above[0] > 40
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_half_of_the_attention_is_in_color(share: float) -> None:
+    attention = np.full((14, 14), 1.0, np.float32)
+    rows = round(14 * share)
+    attention[:rows] = 14 / rows - 1  # so that these rows hold half of it
+    attention /= attention.sum()
+    kept = in_color(overlay(Image.new("RGB", (280, 280), RED), attention))
+    assert kept[: 20 * rows - 20].mean() > 0.9
+    assert kept[20 * rows + 20 :].sum() == 0
 
 
 @pytest.mark.parametrize("peak", [1.0, 0.01])
-def test_heat_is_relative_to_the_maps_own_peak(peak: float) -> None:
-    photo = Image.new("RGB", (56, 56), "gray")
+def test_what_is_drawn_does_not_depend_on_a_maps_scale(peak: float) -> None:
+    photo = Image.new("RGB", (56, 56), RED)
     expected = np.asarray(overlay(photo, one_hot(7, 7)))
     np.testing.assert_array_equal(np.asarray(overlay(photo, one_hot(7, 7) * peak)), expected)
 

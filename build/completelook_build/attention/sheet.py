@@ -40,9 +40,9 @@ def attention_sheet(
     present = len({view.category for view in views})
     which = f"the {len(shown)} of {present} categories with most views"
     note = (
-        f"{len(chosen)} test scenes without a product, drawn with seed {_SEED}; {which}. Bright: "
-        "where the model looked. Saliency: the spectral residual, which knows no category. Below "
-        "each map its entropy as a share of an even map's: 1 looks everywhere alike."
+        f"{len(chosen)} test scenes without a product, drawn with seed {_SEED}; {which}. In color: "
+        "where half of the attention is. Saliency: the spectral residual, which knows no category. "
+        "Below each map its entropy as a share of an even map's: 1 looks everywhere alike."
     )
     if any(view.anchor for view in views):
         note += " White: the true anchor of the cropped product's category, whose map is framed."

@@ -1,4 +1,4 @@
-"""Explanations: where in a scene the model looked for a category, as heat on the photo."""
+"""Explanations: where in a scene the model looked for a category, drawn on the photo."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from completelook.catalog import CategoryTable
 from completelook.files import replacing
@@ -15,28 +15,32 @@ from completelook.images import open_image
 from completelook.ranking import RankedScene
 from completelook.triton import SceneEmbedding
 
-# Heat from cold to hot: the middle of matplotlib's inferno, whose lightness rises evenly.
-_HEAT_COLORS = np.array(
-    [(20, 11, 52), (101, 21, 110), (187, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32
-)
-_HEAT_OPACITY = 0.5
-_UNLIT_BRIGHTNESS = 0.4
-# Attention falls off steeply; the square root lets the runners-up show as well.
-_GAMMA = 0.5
+# Of the attention, what the outlined part of the photo holds.
+SHARE = 0.5
+# The rest of the photo is gray: darker, and lifted off black so that it stays recognizable.
+_REST_CONTRAST, _REST_LIFT = 0.45, 50
+_OUTLINE_COLOR, _OUTLINE_EDGE_COLOR = (255, 176, 0), (20, 20, 20)
+_OUTLINE_OF_SIDE = 1 / 300
+# Fine enough to find the level at which a map is cut.
+_FINE = (112, 112)
 _LONGEST_SIDE = 1600
 
 
 def overlay(photo: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
-    """The photo, dark where a category's attention map [14, 14] is low and aglow where it is high.
+    """The photo with what holds half of an attention map [14, 14] outlined in its own colors.
 
-    The model sees the whole picture squashed to a square, so scaling alone lays the map on it.
+    It is the smallest such part; the rest is gray. A map that is even all over thus shows half of
+    the photo. The model sees the whole picture squashed to a square, so scaling alone lays the map
+    on it.
     """
-    heat = _heat(attention, photo.size)[..., np.newaxis]  # [height, width, 1]
+    looked_at = _looked_at(attention, photo.size)  # [height, width]
     pixels = np.asarray(photo.convert("RGB"), np.float32)  # [height, width, 3]
-    dimmed = pixels * (_UNLIT_BRIGHTNESS + (1 - _UNLIT_BRIGHTNESS) * heat)
-    opacity = _HEAT_OPACITY * heat
-    blended = dimmed * (1 - opacity) + _colors(heat[..., 0]) * opacity
-    return Image.fromarray(blended.round().astype(np.uint8))
+    gray = np.asarray(photo.convert("L"), np.float32)[..., np.newaxis]  # [height, width, 1]
+    drawn = np.where(looked_at[..., np.newaxis], pixels, gray * _REST_CONTRAST + _REST_LIFT)
+    width = max(1, round(max(photo.size) * _OUTLINE_OF_SIDE))
+    drawn[_outline(looked_at, width + 1)] = _OUTLINE_EDGE_COLOR
+    drawn[_outline(looked_at, width)] = _OUTLINE_COLOR
+    return Image.fromarray(drawn.round().clip(0, 255).astype(np.uint8))
 
 
 def save_overlays(
@@ -89,16 +93,22 @@ def _file_name(text: str) -> str:
     return "-".join(re.findall(r"\w+", text)) or "unnamed"
 
 
-def _heat(attention: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The attention from 0 to 1, scaled up smoothly to a size (width, height), [height, width]."""
-    relative = attention.astype(np.float32) / max(float(attention.max()), 1e-12)  # [14, 14]
-    smooth = Image.fromarray(relative).resize(size, Image.Resampling.BICUBIC)
-    heat: NDArray[np.float32] = np.asarray(smooth, np.float32).clip(0, 1) ** _GAMMA
-    return heat  # [height, width]
+def _looked_at(attention: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The part of a picture of a size (width, height) that holds SHARE of a map.
+
+    A mask [height, width], of the map as it is between the regions' centers.
+    """
+    fine = Image.fromarray(attention.astype(np.float32)).resize(_FINE, Image.Resampling.BICUBIC)
+    weights = np.sort(np.asarray(fine, np.float64).clip(0), axis=None)[::-1]  # falling
+    held = np.cumsum(weights)
+    level = weights[min(np.searchsorted(held, SHARE * held[-1]), weights.size - 1)]
+    mask: NDArray[np.bool_] = np.asarray(fine.resize(size, Image.Resampling.BILINEAR)) >= level
+    return mask
 
 
-def _colors(heat: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Heat colors of values from 0 to 1, [height, width, 3]."""
-    stops = np.linspace(0, 1, len(_HEAT_COLORS))
-    channels = [np.interp(heat, stops, channel) for channel in _HEAT_COLORS.T]
-    return np.stack(channels, axis=-1, dtype=np.float32, casting="same_kind")  # [height, width, 3]
+def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Where a mask [height, width] has an edge within some pixels."""
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    grown = np.asarray(picture.filter(ImageFilter.MaxFilter(2 * width + 1))) > 0
+    shrunken = np.asarray(picture.filter(ImageFilter.MinFilter(2 * width + 1))) > 0
+    return grown & ~shrunken
