@@ -24,9 +24,10 @@ demo/catalog.arrow:
 results: .venv/installed
 	$(BIN)/python -m completelook_build.results $(PHOTOS)
 
-# The page alone, from the figures in docs/results/: after a change of its text or of the code behind.
+# The pages alone, from the figures in docs/: after a change of their text or of the code behind.
 results-page: .venv/installed
 	$(BIN)/python -m completelook_build.results --page-only
+	$(BIN)/python -m completelook_load.bench --page-only
 
 # Format, lint, floors, types, tests.
 test: .venv/installed check

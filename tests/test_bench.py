@@ -1,6 +1,8 @@
 """`make bench`: what is measured in which order, and what is made of it."""
 
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -9,14 +11,16 @@ import pytest
 from completelook import CompleteLook
 from completelook.errors import ServerError
 from completelook.server import EmbeddedServer
+from completelook_build.report import code_digest
 from completelook_load.bench import contenders as named
 from completelook_load.bench.app_server import AppServer, as_bytes, contexts_of
 from completelook_load.bench.apps import picture
 from completelook_load.bench.contenders import Figure, measure, ratio
-from completelook_load.bench.page import Benchmark, write_page
+from completelook_load.bench.page import BENCH_MODULES, Benchmark, write_page
 from completelook_load.bench.sample import Sample, closed_loop, repeat
 from completelook_load.bench.targets import judge
 
+DOCS = Path(__file__).parents[1] / "docs"
 _MACHINE = {"GPU": "none", "CPU": "2 cores of a Fast CPU", "memory": "4 GiB"}
 
 
@@ -165,3 +169,30 @@ def test_an_app_answers_as_triton_does_and_stands_still_while_others_are_measure
     with CompleteLook(server.grpc_address) as look:
         expected = look.embed_scene(image).contexts
     np.testing.assert_allclose(contexts_of(answer), expected, atol=1e-4)
+
+
+def test_the_repositorys_page_is_what_its_figures_say(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    shutil.copyfile(DOCS / "benchmarks.md", page)
+    write_page(page, DOCS / "benchmarks")
+    assert page.read_text() == (DOCS / "benchmarks.md").read_text(), (
+        "docs/benchmarks.md is not what docs/benchmarks/*.json say, or does not say that code has "
+        "changed since: run `make results-page`"
+    )
+
+
+def test_a_page_says_that_earlier_code_made_its_figures(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- begin machines -->\n<!-- end machines -->\n")
+    benchmark = Benchmark(_MACHINE, None, _rounds())
+    benchmark.write(tmp_path)
+    write_page(page, tmp_path)
+    assert "earlier code" not in page.read_text()
+    replace(benchmark, made_by={"code": "0" * 16, "commit": "abc1234"}).write(tmp_path)
+    write_page(page, tmp_path)
+    assert "**Made by earlier code (commit abc1234)**" in page.read_text()
+    assert "`make bench`" in page.read_text()
+
+
+def test_the_servers_backend_decides_the_figures() -> None:
+    assert code_digest(*BENCH_MODULES) != code_digest(*BENCH_MODULES[:-1])

@@ -39,8 +39,18 @@ _GPU_BATCHES = (1, 8, 32, 128)
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
     duration_s: Annotated[float, typer.Option(min=0.1, help="How long, each time.")] = 4.0,
+    page_only: Annotated[
+        bool, typer.Option("--page-only", help="Measure nothing, write the page anew.")
+    ] = False,
 ) -> None:
-    """Measure everything in turn, on the demo's model and pictures."""
+    """Measure everything in turn, on the demo's model and pictures, and write the page."""
+    if not page_only:
+        _measure(rounds, duration_s).write(FIGURES)
+    write_page(PAGE, FIGURES)
+    say(f"wrote {PAGE}")
+
+
+def _measure(rounds: int, duration_s: float) -> Benchmark:
     on_gpu = torch.cuda.is_available()
     model, images = load_model(_MODEL), decode(find_pictures(PICTURES))
     repository = _WORK / "model_repository"
@@ -55,10 +65,7 @@ def main(
             **product_contenders(look, images, _PRODUCTS, out, duration_s),
         }
         measured = measure(contenders, rounds)
-    benchmark = Benchmark(describe_machine(), _operations(model) if on_gpu else None, measured)
-    benchmark.write(FIGURES)
-    write_page(PAGE, FIGURES)
-    say(f"wrote {PAGE}")
+    return Benchmark(describe_machine(), _operations(model) if on_gpu else None, measured)
 
 
 def _bare(model: TrainedModel, images: list[Image], duration_s: float, on_gpu: bool) -> Contenders:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from completelook.files import write_text
-from completelook_build.report import markdown_table, replace_blocks
+from completelook_build.report import made_by, markdown_table, replace_blocks, stale_note
 
 from completelook_load.bench.contenders import (
     EAGER,
@@ -26,6 +26,11 @@ from completelook_load.bench.targets import Target, judge
 
 PAGE = Path("docs/benchmarks.md")
 FIGURES = Path("docs/benchmarks")
+# What decides the figures: what is measured and how, and the server's backend, which it loads.
+BENCH_MODULES = (
+    *(f"completelook_load.bench.{name}" for name in ("apps", "app_server", "bare", "served")),
+    *(f"completelook.server.pytorch_backend.{name}" for name in ("model", "convolutions", "cores")),
+)
 _BASE = at_batch(EAGER, 1)
 _NO_GPU = "No NVIDIA GPU has run this benchmark yet: none was there.\n"
 
@@ -38,6 +43,7 @@ class Benchmark:
     # Of one image, and what the GPU reaches in a second; None without a GPU.
     operations: Mapping[str, float] | None
     rounds: Mapping[str, list[Sample]]
+    made_by: Mapping[str, str] = field(default_factory=lambda: made_by(*BENCH_MODULES))
 
     @classmethod
     def read(cls, path: Path) -> "Benchmark":
@@ -46,7 +52,7 @@ class Benchmark:
             name: [Sample(**sample) for sample in samples]
             for name, samples in content["rounds"].items()
         }
-        return cls(content["machine"], content["operations"], rounds)
+        return cls(content["machine"], content["operations"], rounds, content["made_by"])
 
     def write(self, folder: Path) -> None:
         """Keep the run under its machine's name, in place of an earlier one."""
@@ -71,7 +77,8 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
     machine, rounds = benchmark.machine, benchmark.rounds
     yield f"## {machine['CPU'] if machine['GPU'] == 'none' else machine['GPU']}"
     yield ""
-    yield "; ".join(f"{name}: {value}" for name, value in machine.items()) + "."
+    stale = stale_note({"made_by": benchmark.made_by}, *BENCH_MODULES, command="make bench")
+    yield f"{stale}{'; '.join(f'{name}: {value}' for name, value in machine.items())}."
     yield ""
     yield markdown_table(("ratio", "found", "wanted", ""), map(_target_cells, judge(rounds)))
     if benchmark.operations:
