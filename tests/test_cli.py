@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from datetime import date
@@ -541,3 +542,44 @@ def test_a_closed_pipe_is_quiet(triton: FakeTriton, scene: Path, catalog_path: P
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 1
+
+
+def test_one_broken_scene_of_several_is_told_and_the_page_shows_the_others(
+    run, scene, catalog_path, tmp_path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    page = tmp_path / "page.html"
+    code, out, err = run(
+        "rank", scene, broken, scene, "--catalog", catalog_path, "--json", "--html", page
+    )
+    assert code == 3
+    assert {json.loads(line)["scene"] for line in out.splitlines()} == {str(scene)}
+    assert err.count("skipped: ") == 1
+    assert "broken.jpg: is not a picture" in err
+    assert page.read_text().count("room.png") >= 2
+
+
+def test_one_broken_scene_of_several_can_be_an_error(run, scene, catalog_path, tmp_path) -> None:
+    result = run(
+        "rank", scene, tmp_path / "no.jpg", "--catalog", catalog_path, "--on-error", "fail"
+    )
+    assert_one_line_error((result[0], "", result[2]), "no.jpg: no such file")
+
+
+def test_scenes_none_of_which_can_be_read_are_an_error(run, catalog_path, tmp_path) -> None:
+    code, out, err = run("rank", tmp_path / "a.jpg", tmp_path / "b.jpg", "--catalog", catalog_path)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == f"error: image {tmp_path / 'a.jpg'}: no such file"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(triton, scene, catalog_path) -> None:
+    command = f"{sys.executable} -c 'from completelook.cli import main; main()' rank"
+    scenes = " ".join([str(scene)] * 40)
+    shell = f"set -o pipefail; {command} {scenes} --catalog {catalog_path} --json | head -1"
+    environment = {**os.environ, "COMPLETELOOK_SERVER": triton.address}
+    run = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert len(run.stdout.splitlines()) == 1

@@ -1,4 +1,5 @@
 import os
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -432,3 +433,21 @@ def test_a_turned_picture_is_not_turned_again(tmp_path):
     assert opened.size == (20, 40)
     assert open_image(opened).size == (20, 40)
     assert np.array_equal(load_image(opened), load_image(tmp_path / "photo.jpg"))
+
+
+def test_a_heic_of_a_phone_is_read(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    picture = Image.new("RGB", (64, 48), (200, 30, 20))
+    pillow_heif.from_pillow(picture).save(tmp_path / "phone.heic", quality=90)
+    tensor = load_image(tmp_path / "phone.heic")
+    assert np.abs(tensor.mean(axis=(0, 1)) - (200, 30, 20)).max() < 4
+
+
+def test_a_heic_without_the_extra_says_what_it_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for registry in (Image.OPEN, Image.EXTENSION):
+        for key in [key for key in registry if "HEIF" in (key, registry[key])]:
+            monkeypatch.delitem(registry, key)
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    with pytest.raises(ImageError, match=r"HEIC picture: pip install 'completelook\[heif\]'"):
+        load_image(b"\0\0\0\x18ftypheic" + b"\0" * 64)

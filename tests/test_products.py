@@ -1,4 +1,5 @@
 import gzip
+import os
 from pathlib import Path
 
 import pandas
@@ -433,6 +434,21 @@ def test_every_picture_of_a_folder_that_is_not_taken_has_its_reason(tmp_path):
         ("Rugs/raw.cr2", "a CR2 picture, which is not read here"),
         ("Rugs/linked", "a link to a folder below the categories is not followed"),
     }
+
+
+def test_a_heic_is_a_product_where_it_can_be_read(tmp_path):
+    shop = folder(tmp_path, "Rugs/phone.heic")
+    assert [row["id"] for row in rows(shop)] == ["phone"]
+
+
+def test_a_file_name_that_is_not_utf_8_is_skipped(tmp_path):
+    shop = folder(tmp_path, "Rugs/r.jpg")
+    Path(os.fsdecode(os.fsencode(shop) + b"/Rugs/t\xfc.jpg")).touch()
+    products = read_products(shop)
+    assert products.table["id"].to_pylist() == ["r"]
+    assert [(skip.image, skip.reason) for skip in products.skipped] == [
+        ("Rugs/t\N{REPLACEMENT CHARACTER}.jpg", "its name is not UTF-8: rename it")
+    ]
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

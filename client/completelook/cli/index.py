@@ -1,25 +1,23 @@
 """`completelook index`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook.cli.options import DEFAULT_SERVER, Columns, Server, parse_columns
+from completelook.cli.options import (
+    DEFAULT_SERVER,
+    EXIT_SKIPPED,
+    Columns,
+    OnError,
+    Server,
+    parse_columns,
+)
 
 if TYPE_CHECKING:
     from completelook.catalog import IndexReport, Shipment
 
-_EXIT_SKIPPED = 3
 _SHOWN = 10
-
-
-class OnError(StrEnum):
-    """What `index` does about a product that cannot be indexed."""
-
-    SKIP = "skip"
-    FAIL = "fail"
 
 
 def index(
@@ -66,14 +64,14 @@ def index(
         )
         _print_shipment(shipment)
         if check:
-            raise typer.Exit(_EXIT_SKIPPED if shipment.skipped else 0)
+            raise typer.Exit(EXIT_SKIPPED if shipment.skipped else 0)
         with progress_bar("indexing", unit="images") as bar:
             report = index_products(
                 shipment, catalog, look, on_error=on_error.value, progress=bar.update
             )
     _print_report(report, catalog)
     if report.skipped:
-        raise typer.Exit(_EXIT_SKIPPED)
+        raise typer.Exit(EXIT_SKIPPED)
 
 
 def _print_shipment(shipment: "Shipment") -> None:

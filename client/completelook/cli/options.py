@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,17 @@ Server = Annotated[
 ModelRepository = Annotated[Path, typer.Option(metavar="DIR", help="Triton's model repository.")]
 DEFAULT_SERVER = "localhost:8001"
 DEFAULT_MODEL_REPOSITORY = Path("model_repository")
+
+# Done, but for some of what was given; each is told with its reason.
+EXIT_SKIPPED = 3
+
+
+class OnError(StrEnum):
+    """What a command does about one of many inputs that cannot be used."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
 
 Columns = Annotated[
     list[str] | None,

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from completelook.cli.options import DEFAULT_SERVER, Server
+from completelook.cli.options import DEFAULT_SERVER, EXIT_SKIPPED, OnError, Server
+from completelook.cli.pipe import closed_pipe_is_no_error
 
 if TYPE_CHECKING:
+    from completelook.errors import ImageError
     from completelook.ranking import Match, RankedScene
 
 
@@ -52,9 +54,15 @@ def rank(
         Path | None,
         typer.Option(metavar="DIR", help="Write a picture per category: where the model looked."),
     ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="About one scene of several that cannot be read.")
+    ] = OnError.SKIP,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Rank the products of a catalog that complement each scene."""
+    """Rank the products of a catalog that complement each scene.
+
+    Exit code 3: the others are ranked, but some scenes could not be read.
+    """
     from completelook.catalog import Catalog
     from completelook.clients import CompleteLook
 
@@ -62,7 +70,13 @@ def rank(
     columns = opened.columns_to_show(show or ())
     keep_regions = html is not None or explain is not None
     ranked = []
-    with CompleteLook(server) as look:
+    skips: list[ImageError] = []
+
+    def skip(_: str, error: "ImageError") -> None:
+        skips.append(error)
+        typer.echo(f"skipped: {' '.join(str(error).split())}", err=True)
+
+    with CompleteLook(server) as look, closed_pipe_is_no_error():
         for scene in look.rank_scenes(
             scenes,
             opened,
@@ -70,10 +84,14 @@ def rank(
             top=top,
             min_compatibility=min_compatibility,
             regions=keep_regions,
+            # One scene that cannot be read is an error of its own.
+            skipped=skip if on_error is OnError.SKIP and len(scenes) > 1 else None,
         ):
             _print_matches(scene, columns, as_json=as_json)
             if keep_regions:
                 ranked.append(scene)
+    if len(skips) == len(scenes):
+        raise skips[0]
     if explain is not None:
         from completelook.explain import save_overlays
 
@@ -84,6 +102,8 @@ def rank(
 
         write_report(html, ranked, opened, show=columns)
         typer.echo(f"wrote {html}", err=True)
+    if skips:
+        raise typer.Exit(EXIT_SKIPPED)
 
 
 def _print_matches(scene: "RankedScene", columns: Sequence[str], *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """The client for services that wait in an event loop; it shares all but the waiting."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from types import TracebackType
@@ -16,6 +16,7 @@ from completelook.clients.client import SCENES_IN_FLIGHT, stacked
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_tasks_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE, Model
+from completelook.errors import ImageError
 from completelook.images import (
     CONNECTIONS_PER_HOST,
     ImageSource,
@@ -151,17 +152,27 @@ class AsyncCompleteLook:
         top: int = 10,
         min_compatibility: float | None = None,
         regions: bool = False,
+        skipped: Callable[[str, ImageError], None] | None = None,
     ) -> AsyncIterator[RankedScene]:
         """See CompleteLook.rank_scenes."""
         require_options(top=top, min_compatibility=min_compatibility)
         names = categories_to_rank(catalog, categories)
 
-        async def embed(source: str) -> tuple[str, SceneEmbedding]:
-            return source, await self.embed_scene(source, regions=regions)
+        async def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
+            try:
+                return source, await self.embed_scene(source, regions=regions)
+            except ImageError as error:
+                if skipped is None:
+                    raise
+                return source, error
 
         embeddings = map_tasks_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT)
         async with aclosing(embeddings):
             async for source, scene in embeddings:
+                if isinstance(scene, ImageError):
+                    if skipped is not None:
+                        skipped(source, scene)
+                    continue
                 matches = await self.rank_scene(
                     scene, catalog, names, top=top, min_compatibility=min_compatibility
                 )

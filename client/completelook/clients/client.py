@@ -1,6 +1,6 @@
 """The client: scenes and products in, embeddings and ranked products out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +11,7 @@ from completelook.catalog import Catalog
 from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
-from completelook.errors import ContractError
+from completelook.errors import ContractError, ImageError
 from completelook.images import ImageSource, load_image
 from completelook.ranking import (
     Calibration,
@@ -152,15 +152,28 @@ class CompleteLook:
         top: int = 10,
         min_compatibility: float | None = None,
         regions: bool = False,
+        skipped: Callable[[str, ImageError], None] | None = None,
     ) -> Iterator[RankedScene]:
-        """Rank many scenes, paths or URLs, a few in flight; see `rank_scene` and `embed_scene`."""
+        """Rank many scenes, paths or URLs, a few in flight; see `rank_scene` and `embed_scene`.
+
+        A scene whose picture cannot be read is told to `skipped`, or else ends it with ImageError.
+        """
         require_options(top=top, min_compatibility=min_compatibility)
         names = categories_to_rank(catalog, categories)
 
-        def embed(source: str) -> tuple[str, SceneEmbedding]:
-            return source, self.embed_scene(source, regions=regions)
+        def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
+            try:
+                return source, self.embed_scene(source, regions=regions)
+            except ImageError as error:
+                if skipped is None:
+                    raise
+                return source, error
 
         for source, scene in map_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT):
+            if isinstance(scene, ImageError):
+                if skipped is not None:
+                    skipped(source, scene)
+                continue
             matches = self.rank_scene(
                 scene, catalog, names, top=top, min_compatibility=min_compatibility
             )

@@ -1,6 +1,6 @@
 """Pictures: from anywhere to the one tensor."""
 
-from completelook.images.decode import ImageSource, load_image, open_image
+from completelook.images.decode import ImageSource, load_image, open_image, readable_suffixes
 from completelook.images.fetch import CONNECTIONS_PER_HOST, USER_AGENT, download, host_of, is_url
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "is_url",
     "load_image",
     "open_image",
+    "readable_suffixes",
 ]

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +17,9 @@ from completelook.errors import ImageError
 from completelook.images.fetch import MAX_BYTES, download, is_url
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
+
+# What a HEIC picture starts with, four bytes in.
+_HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
 
 # Pillow scales with a support as wide as the shrinking asks for, so this is antialiased. It is the
 # filter that torchvision's ImageNet weights were made with.
@@ -44,6 +47,16 @@ _ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"
 
 # Decoding more pictures at once than there are cores gains nothing and costs their memory.
 _DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+
+def readable_suffixes() -> set[str]:
+    """The suffixes of pictures that can be read, such as `.jpg`; HEIC with the extra `heif`."""
+    with suppress(ModuleNotFoundError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    names = Image.registered_extensions()
+    return {suffix for suffix, name in names.items() if name in Image.OPEN}
 
 
 def load_image(source: ImageSource) -> NDArray[np.uint8]:
@@ -135,7 +148,16 @@ def _broken_named(source: ImageSource) -> Iterator[None]:
 def _identify(content: bytes) -> Image.Image:
     if not content:
         raise ValueError("it is empty, 0 bytes")
-    image = Image.open(BytesIO(content))
+    if content[4:12] in _HEIF_BRANDS:
+        readable_suffixes()  # Registers what reads it, where that is installed.
+    try:
+        image = Image.open(BytesIO(content))
+    except UnidentifiedImageError:
+        if content[4:12] not in _HEIF_BRANDS:
+            raise
+        raise ValueError(
+            "it is a HEIC picture: pip install 'completelook[heif]', or save it as JPEG"
+        ) from None
     # Pillow only warns of up to twice its limit, and what a warning does is not ours to change.
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError

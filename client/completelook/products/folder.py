@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from PIL import Image
 
+from completelook.images import readable_suffixes
 from completelook.products.records import Rows, Skip
 
 # What people keep beside pictures and nobody misses, unlike a picture that cannot be read.
@@ -24,7 +24,7 @@ def read_folder(path: Path, separator: str) -> Rows:
     pictures: list[Path] = []
     skipped: list[tuple[Path, str]] = []
     others: Counter[str] = Counter()
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    known = readable_suffixes()
     for file in sorted(_files(path, skipped)):
         suffix = file.suffix.lower()
         if suffix not in known and suffix not in _UNREAD_PICTURES:
@@ -64,6 +64,10 @@ def _files(root: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
         folder = folders.pop()
         for entry in os.scandir(folder):
             file = Path(entry.path).relative_to(root)
+            if not _is_text(entry.name):
+                shown = Path(os.fsencode(file).decode(errors="replace"))
+                skipped.append((shown, "its name is not UTF-8: rename it"))
+                continue
             if entry.name.startswith(".") or entry.name.casefold() in _OTHER_SYSTEMS:
                 continue
             if not entry.is_dir():
@@ -72,3 +76,11 @@ def _files(root: Path, skipped: list[tuple[Path, str]]) -> Iterator[Path]:
                 skipped.append((file, "a link to a folder below the categories is not followed"))
             else:
                 folders.append(Path(entry.path))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
