@@ -11,7 +11,7 @@ import torch
 from completelook import Catalog, CompleteLook
 from completelook.ranking import Calibration
 from completelook.server import EmbeddedServer
-from completelook_build.backbones import calibrate, load_network
+from completelook_build.backbones import load_network, settle_batch_norms
 from completelook_build.data import SPLITS
 from completelook_build.export import export_model
 from completelook_build.heads import CompatibilityHeads, HeadsConfig
@@ -84,10 +84,12 @@ def catalog(catalog_path: Path) -> Catalog:
 
 @pytest.fixture(scope="session")
 def untrained() -> TrainedModel:
-    """A whole model with random weights, its batch norms calibrated on noise."""
+    """A whole model with random weights, its batch norms set by noise."""
     network = load_network("random:0")
     random = torch.Generator().manual_seed(0)
-    calibrate(network, [torch.randint(256, (4, 224, 224, 3), generator=random, dtype=torch.uint8)])
+    settle_batch_norms(
+        network, [torch.randint(256, (4, 224, 224, 3), generator=random, dtype=torch.uint8)]
+    )
     torch.manual_seed(0)
     config = HeadsConfig(categories=("Decor|Rugs", 'Décor|"Lamps"', "Sofas"), attention_scale=5.0)
     heads = CompatibilityHeads(config).eval()

@@ -1,7 +1,7 @@
 """Frozen backbones, a file a family: an image to regions [C, 14, 14] and a pooled vector [D]."""
 
 from completelook_build.backbones.network import BackboneCard, Network, weights_id
-from completelook_build.backbones.resnet import calibrate
+from completelook_build.backbones.resnet import settle_batch_norms
 from completelook_build.backbones.served import PRECISIONS, Backbone, normalise, per_channel
 from completelook_build.backbones.source import DEFAULT, load_network, rebuild_network
 
@@ -11,10 +11,10 @@ __all__ = [
     "Backbone",
     "BackboneCard",
     "Network",
-    "calibrate",
     "load_network",
     "normalise",
     "per_channel",
     "rebuild_network",
+    "settle_batch_norms",
     "weights_id",
 ]

@@ -82,7 +82,7 @@ def resnet_from_file(path: Path) -> Network:
 
 
 def random_resnet(source: str, seed: int) -> Network:
-    """Seeded random weights, which still want `calibrate`."""
+    """Seeded random weights, which still want `settle_batch_norms`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         resnet = resnet50(weights=None)
@@ -107,7 +107,7 @@ def _network(resnet: ResNet, source: str, weights: str, license_name: str) -> Ne
     return Network(card, ResNet50(resnet).eval())
 
 
-def calibrate(network: Network, batches: Iterable[Tensor]) -> None:
+def settle_batch_norms(network: Network, batches: Iterable[Tensor]) -> None:
     """Set a random backbone's batch-norm statistics from images, UINT8 [B, 224, 224, 3]."""
     card, module = network.card, network.module
     for norm in module.modules():

@@ -18,7 +18,7 @@ _BUILD: Mapping[str, Callable[[BackboneCard], nn.Module]] = {
 
 
 def load_network(source: str) -> Network:
-    """The network that `--backbone` names; a random one still wants `calibrate`.
+    """The network that `--backbone` names; a random one still wants `settle_batch_norms`.
 
     Raises WeightsError where its weights cannot be found, downloaded or read.
     """

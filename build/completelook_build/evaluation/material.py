@@ -54,8 +54,8 @@ class Material:
 def read_materials(dataset: Dataset, backbone: str, folds: int | None) -> list[Material]:
     """Read the data and its features, computed where not yet cached; one material for each fold.
 
-    Without folds it is the data's own split. A random backbone is calibrated once, on the data's
-    training pictures. Raises DataError or WeightsError.
+    Without folds it is the data's own split. A random backbone has its batch norms set once, by
+    the data's training pictures. Raises DataError or WeightsError.
     """
     data = dataset.read()
     eager = Backbone(prepare_backbone(backbone, data, _BACKBONE_SEED))

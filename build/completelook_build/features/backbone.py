@@ -1,4 +1,4 @@
-"""A backbone made ready for a data set: a random one is calibrated on its training pictures."""
+"""A backbone made ready for a data set: training pictures set the batch norms of a random one."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -6,18 +6,18 @@ import numpy as np
 import torch
 
 from completelook_build import distributed
-from completelook_build.backbones import Network, calibrate, load_network
+from completelook_build.backbones import Network, load_network, settle_batch_norms
 from completelook_build.console import progress_bar, say
 from completelook_build.data import PairData
 from completelook_build.features.extract import BATCH_SIZE
 from completelook_build.features.picture import Picture, load_readable
 from completelook_build.features.split import scene_picture
 
-_CALIBRATION_IMAGES = 128
+_BATCH_NORM_IMAGES = 128
 
 
 def prepare_backbone(source: str, data: PairData, seed: int) -> Network:
-    """The network that `--backbone` names; a random one is calibrated on training pictures.
+    """The network that `--backbone` names; training pictures set a random one's batch norms.
 
     Raises WeightsError.
     """
@@ -32,10 +32,10 @@ def prepare_backbone(source: str, data: PairData, seed: int) -> Network:
             + [Picture(data.pictures[pair.product]) for pair in pairs]
         )
     )
-    chosen = np.random.default_rng(seed).permutation(len(pictures))[:_CALIBRATION_IMAGES]
+    chosen = np.random.default_rng(seed).permutation(len(pictures))[:_BATCH_NORM_IMAGES]
     if distributed.is_first():
-        with progress_bar("calibrating", total=len(chosen), unit="images") as advance:
-            calibrate(network, _batches([pictures[row] for row in chosen], advance))
+        with progress_bar("batch norms", total=len(chosen), unit="images") as advance:
+            settle_batch_norms(network, _batches([pictures[row] for row in chosen], advance))
     distributed.copy_from_first(network.module)
     return network
 

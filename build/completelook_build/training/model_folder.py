@@ -2,7 +2,7 @@
 
 DIR/model.json      the heads' configuration with the category table, the backbone's card, and the
                     model's: what made it
-DIR/backbone.pt     the backbone's state dict, with calibrated statistics where it is random
+DIR/backbone.pt     the backbone's state dict, with the batch norms it was given where it is random
 DIR/heads.pt        the heads' state dict
 DIR/metrics.csv     loss and validation accuracy of every epoch; curve.png shows them
 """
