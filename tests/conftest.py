@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from completelook_build.data import SPLITS
 from completelook_build.export import export_model
 from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.showroom import render_showroom
-from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
+from completelook_build.training import Epoch, TrainedModel, save_model
 from fakes import CALIBRATION, FakeTriton, make_catalog, picture
 from planted import set_statistics
 
@@ -114,9 +113,7 @@ def small_showroom_model(
     torch.manual_seed(0)
     config = HeadsConfig(categories=tuple(sorted(categories)), attention_scale=5.0)
     heads = CompatibilityHeads(config).eval()
-    identifier = f"{heads_id(heads, config):016x}"
-    card: dict[str, Any] = {"heads_id": identifier, "model_id": identifier}
-    card["splits"] = {name: [] for name in SPLITS}
+    card = {"splits": {name: [] for name in SPLITS}}
     folder = tmp_path_factory.mktemp("small") / "model"
     save_model(folder, TrainedModel(untrained.network, heads, config, card), (Epoch(1, 0.1, 0.5),))
     return folder

@@ -25,7 +25,7 @@ from completelook_build.evaluation.reliability import (
 from completelook_build.export import repository_configs
 from completelook_build.heads import HeadsConfig, PairScore
 from completelook_build.showroom import render_showroom
-from completelook_build.training import Epoch, TrainedModel, heads_id, save_model
+from completelook_build.training import Epoch, TrainedModel, save_model
 from fakes import CALIBRATION
 from google.protobuf import text_format
 from PIL import Image
@@ -192,10 +192,7 @@ def saved(showroom, tmp_path_factory):
     torch.manual_seed(0)
     config = HeadsConfig(categories=pairs.categories)
     heads = CompatibilityHeads(config).eval()
-    card = {
-        "heads_id": f"{heads_id(heads, config):016x}",
-        "splits": {name: [] for name in SPLITS},
-    }
+    card = {"splits": {name: [] for name in SPLITS}}
     folder = tmp_path_factory.mktemp("saved") / "model"
     model = TrainedModel(load_network("random:0"), heads, config, card)
     save_model(folder, model, (Epoch(1, 0.1, 0.5),))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from completelook_build.errors import DataError, ModelError, TrainingError
+from completelook_build.errors import DataError, TrainingError
 from completelook_build.features import PairFeatures, make_split
 from completelook_build.heads import (
     CompatibilityHeads,
@@ -19,11 +19,7 @@ from completelook_build.heads import (
 )
 from completelook_build.training import (
     Checkpoint,
-    TrainedModel,
     TrainingConfig,
-    heads_id,
-    load_model,
-    save_model,
     train_heads,
     triplet_hinge,
 )
@@ -286,44 +282,3 @@ def test_a_split_with_nothing_readable_is_an_error(features):
     )
     with pytest.raises(DataError, match="'test' has no pair left"):
         make_split(broken, "test", CONFIG.categories)
-
-
-@pytest.fixture
-def saved(trained, untrained, tmp_path):
-    card = {"heads_id": f"{heads_id(trained.heads, CONFIG):016x}"}
-    model = TrainedModel(untrained.network, trained.heads, CONFIG, card)
-    save_model(tmp_path / "model", model, trained.history)
-    return tmp_path / "model"
-
-
-def test_a_saved_model_comes_back(saved, trained, untrained):
-    loaded = load_model(saved)
-    assert loaded.config == CONFIG
-    assert loaded.heads_id == heads_id(trained.heads, CONFIG)
-    assert loaded.backbone().id == untrained.backbone().id
-    assert (saved / "curve.png").stat().st_size > 1000
-    assert len((saved / "metrics.csv").read_text().splitlines()) == 1 + len(trained.history)
-
-
-def test_a_failed_save_leaves_the_earlier_model_whole(saved, trained, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    monkeypatch.setattr("completelook_build.training.model_folder._draw_curve", full)
-    with pytest.raises(ModelError, match="No space left"):
-        save_model(saved, load_model(saved), trained.history)
-    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-
-
-@pytest.mark.parametrize("file", ["model.json", "heads.pt"])
-def test_an_incomplete_model_folder_names_what_is_missing(saved, file):
-    (saved / file).unlink()
-    with pytest.raises(ModelError, match=file):
-        load_model(saved)
-
-
-def test_heads_of_another_training_are_refused(saved):
-    torch.save(CompatibilityHeads(CONFIG).state_dict(), saved / "heads.pt")
-    with pytest.raises(ModelError, match="train it anew"):
-        load_model(saved)

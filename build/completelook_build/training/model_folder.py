@@ -1,16 +1,22 @@
 """A trained model on disk: weights, configuration, category table, card, metrics and curve.
 
-DIR/model.json      the heads' configuration with the category table, the backbone's card, and the
-                    model's: what made it
-DIR/backbone.pt     the backbone's state dict, with the batch norms it was given where it is random
-DIR/heads.pt        the heads' state dict
-DIR/metrics.csv     loss and validation accuracy of every epoch; curve.png shows them
+DIR/model.json              the heads' configuration with the category table, the backbone's card,
+                            the model's (what made it, and its ids), the names of the other files
+DIR/backbone-DIGEST.pt      the backbone's state dict, with the batch norms set of a random one
+DIR/heads-DIGEST.pt         the heads' state dict
+DIR/metrics-DIGEST.csv      loss and validation accuracy of every epoch; curve-DIGEST.png shows them
+
+A file is named by the digest of its content, so that no file of an earlier model is ever written
+over: renaming model.json is the moment at which the folder holds another model.
 """
 
 import csv
+import errno
 import json
+import os
 import platform
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from completelook.files import sha256, sync, write_text
 from matplotlib.figure import Figure
 
 from completelook_build.backbones import (
@@ -28,12 +35,15 @@ from completelook_build.backbones import (
     weights_id,
 )
 from completelook_build.console import say
-from completelook_build.errors import ModelError
-from completelook_build.heads import CompatibilityHeads, HeadsConfig
+from completelook_build.errors import ModelError, WeightsError
+from completelook_build.heads import CompatibilityHeads, HeadsConfig, name_of_not_finite
+from completelook_build.training.checkpoint import read_tensors
 from completelook_build.training.loop import Epoch
 
-# model.json last: a folder that has it is whole.
-_FILES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png", "model.json")
+_NAMES = ("backbone.pt", "heads.pt", "metrics.csv", "curve.png")
+_DIGITS = 16  # of a digest, in a name
+_BESIDE = ".saving-"
+_WAY_ON = "train it anew with completelook-build train"
 
 
 @dataclass(frozen=True)
@@ -61,64 +71,118 @@ def heads_id(heads: CompatibilityHeads, config: HeadsConfig) -> int:
 
 
 def save_model(out: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
-    """Write a model folder; an earlier model in it stays whole until the new one is.
+    """Write a model folder; until the whole of it is on disk, the folder is the earlier model's.
 
     Raises ModelError where the folder cannot be written.
     """
-    try:
-        with TemporaryDirectory(dir=_made(out), prefix=".partial-") as beside:
-            _write_files(Path(beside), model, history)
-            for name in _FILES:
-                (Path(beside) / name).replace(out / name)
-    except OSError as error:
-        raise ModelError(f"{out}: the model cannot be written ({error.strerror})") from error
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write_files(folder: Path, model: TrainedModel, history: tuple[Epoch, ...]) -> None:
-    torch.save(model.network.module.state_dict(), folder / "backbone.pt")
-    torch.save(model.heads.state_dict(), folder / "heads.pt")
-    _write_metrics(folder / "metrics.csv", history)
-    _draw_curve(history, folder / "curve.png")
-    content = {
-        "heads": asdict(model.config),
-        "backbone": asdict(model.network.card),
-        "card": dict(model.card),
+    writers: dict[str, Callable[[Path], None]] = {
+        "backbone.pt": lambda path: torch.save(model.network.module.state_dict(), path),
+        "heads.pt": lambda path: torch.save(model.heads.state_dict(), path),
+        "metrics.csv": lambda path: _write_metrics(path, history),
+        "curve.png": lambda path: _draw_curve(history, path),
     }
-    text = json.dumps(content, indent=2) + "\n"
-    (folder / "model.json").write_text(text, encoding="utf-8")
+    ids = _ids(model)
+    ids["model_id"] = ids["backbone_id"] ^ ids["heads_id"]
+    card = {**model.card, **{name: f"{value:016x}" for name, value in ids.items()}}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            files = {name: _store(out, name, write) for name, write in writers.items()}
+            content = {
+                "heads": asdict(model.config),
+                "backbone": asdict(model.network.card),
+                "card": card,
+                "files": files,
+            }
+            write_text(out / "model.json", json.dumps(content, indent=2) + "\n")
+        finally:
+            _remove_others(out)
+    except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
+        raise ModelError(f"{out}: the model cannot be written ({error})") from error
+
+
+def _store(folder: Path, name: str, write: Callable[[Path], None]) -> str:
+    """Write a file, then name it by its digest; what it is called."""
+    stem, suffix = name.split(".")
+    with TemporaryDirectory(dir=folder, prefix=_BESIDE) as beside:
+        path = Path(beside, name)
+        write(path)
+        stored = folder / f"{stem}-{sha256(path)[:_DIGITS]}.{suffix}"
+        sync(path)
+        path.replace(stored)
+    return stored.name
+
+
+def _remove_others(folder: Path) -> None:
+    """Remove what the model in the folder does not name: an earlier one, or parts of one."""
+    try:
+        named = set(_read_card(folder)["files"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # nothing that would tell which files are a model's
+    for path in folder.glob(f"{_BESIDE}*"):
+        shutil.rmtree(path)
+    for stem, suffix in (name.split(".") for name in _NAMES):
+        for path in folder.glob(f"{stem}-{'?' * _DIGITS}.{suffix}"):
+            if path.name not in named:
+                path.unlink()
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return content
 
 
 def load_model(folder: Path) -> TrainedModel:
     """Read a model folder.
 
-    Raises ModelError where it is missing, incomplete or its files do not belong together.
+    Raises ModelError where it is missing, incomplete or damaged, its files do not belong together,
+    or a weight is not finite.
     """
     try:
-        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        raw = content["heads"]
-        config = HeadsConfig(**{**raw, "categories": tuple(raw["categories"])})
+        content = _read_card(folder)
+        card, files = content["card"], content["files"]
+        config = HeadsConfig(
+            **{**content["heads"], "categories": tuple(content["heads"]["categories"])}
+        )
         heads = CompatibilityHeads(config)
+        heads.load_state_dict(read_tensors(folder / files["heads.pt"]))
         backbone = BackboneCard.from_json(content["backbone"])
-        heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
+        network = _read_network(backbone, folder / files["backbone.pt"])
+        described = {name: card[name] for name in ("backbone_id", "heads_id")}
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder}: not a model folder, {Path(error.filename).name} is missing; "
             "completelook-build train --out DIR makes one"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{folder}: the model cannot be read ({error}); train it anew") from error
-    network = rebuild_network(backbone, folder / "backbone.pt")
-    model = TrainedModel(network, heads.eval(), config, content["card"])
-    if model.card["heads_id"] != f"{model.heads_id:016x}":
-        raise ModelError(f"{folder}: heads.pt is not the one model.json describes; train it anew")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{folder}: the model cannot be read ({reason}); {_WAY_ON}") from error
+    model = TrainedModel(network, heads.eval(), config, card)
+    for name, value in _ids(model).items():
+        if described[name] != f"{value:016x}":
+            raise ModelError(
+                f"{folder}: {name} is {value:016x}, but model.json describes {described[name]}: "
+                f"the files are not of one model; {_WAY_ON}"
+            )
+    for part in (network.module, heads):
+        if (weight := name_of_not_finite(part)) is not None:
+            raise ModelError(f"{folder}: {weight} holds a value that is not finite; {_WAY_ON}")
     if backbone.is_random:
         say(backbone.as_text())
     return model
+
+
+def _ids(model: TrainedModel) -> dict[str, int]:
+    return {"backbone_id": model.network.id("fp32"), "heads_id": model.heads_id}
+
+
+def _read_network(card: BackboneCard, path: Path) -> Network:
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        return rebuild_network(card, path)
+    except WeightsError as error:
+        raise ValueError(str(error)) from error
 
 
 def versions() -> dict[str, str]:

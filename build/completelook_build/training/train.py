@@ -18,7 +18,7 @@ from completelook_build.features import (
 from completelook_build.heads import HeadsConfig
 from completelook_build.training.checkpoint import Checkpoint
 from completelook_build.training.loop import Trained, TrainingConfig, train_heads
-from completelook_build.training.model_folder import TrainedModel, heads_id, save_model, versions
+from completelook_build.training.model_folder import TrainedModel, save_model, versions
 
 
 def train_model(
@@ -60,7 +60,7 @@ def train_model(
         f"pairwise accuracy {trained.best.validation_accuracy:.3f} on held-out scenes"
     )
 
-    card = _card(eager.id, data, config, trained, heads)
+    card = _card(data, config, trained)
     model = TrainedModel(network, trained.heads, heads, card)
     if distributed.is_first():
         save_model(out, model, trained.history)
@@ -90,19 +90,9 @@ def _origin(
     }
 
 
-def _card(
-    backbone_id: int,
-    data: PairData,
-    config: TrainingConfig,
-    trained: Trained,
-    heads: HeadsConfig,
-) -> dict[str, object]:
+def _card(data: PairData, config: TrainingConfig, trained: Trained) -> dict[str, object]:
     """What made a model, and which scenes it was made with."""
-    identifier = heads_id(trained.heads, heads)
     return {
-        "model_id": f"{backbone_id ^ identifier:016x}",
-        "backbone_id": f"{backbone_id:016x}",
-        "heads_id": f"{identifier:016x}",
         "training": asdict(config),
         "machine": {
             "device": distributed.device_name(),
