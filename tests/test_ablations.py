@@ -67,7 +67,17 @@ def test_without_a_category_all_look_at_the_same_regions(form, is_same, features
     attention, _ = make_heads(form).embed_regions(features[1][None])
     assert attention.shape == (1, len(CATEGORIES), 196)
     assert torch.equal(attention[0, 0], attention[0, 1]) is is_same
-    assert float(attention.std()) > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", FORMS)
+def test_every_region_weighs_the_same_in_the_uniform_form_alone(form, features):
+    attention, _ = make_heads(form).embed_regions(features[1][None])
+    ratio = attention.amax(dim=2) / attention.amin(dim=2)  # [1, C]
+    if form == "uniform_attention":
+        assert torch.equal(ratio, torch.ones_like(ratio))
+    else:
+        assert ratio.min() > 1.1
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import torch
 from completelook_build import distributed
+from completelook_build.backbones import weights_id
 from completelook_build.heads import HeadsConfig
 from completelook_build.data import Dataset
 from completelook_build.features import make_split, read_features
@@ -56,7 +57,7 @@ with distributed.process_group():
         "images": backbone.images,
         "accuracy": [epoch.validation_accuracy for epoch in trained.history],
         "loss": [epoch.loss for epoch in trained.history],
-        "weights": float(sum(v.double().sum() for v in trained.heads.state_dict().values())),
+        "weights": weights_id(trained.heads),
     }
     (out / f"rank{distributed.rank()}.json").write_text(json.dumps(result))
 """

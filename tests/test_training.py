@@ -190,8 +190,17 @@ def test_a_checkpoint_of_other_settings_is_refused(unfinished):
         other.load()
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02}q\x00(X\x01\x00."])
+def test_a_damaged_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match="not a readable checkpoint") as refused:
+        Checkpoint(tmp_path, ORIGIN, resume=True).load()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {"origin": {}, "state": 1}])
+def test_a_file_of_tensors_that_is_no_checkpoint_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
         Checkpoint(tmp_path, ORIGIN, resume=True).load()
 
