@@ -61,6 +61,8 @@ def commands():
                 continue
             text = re.sub(r"\$(\w+)", lambda found, own=variables: own[found[1]], shown[1])
             words = shlex.split(text, comments=True)
+            if ">" in words:  # what the shell takes for itself
+                words = words[: words.index(">")]
             if "completelook_build" in words:  # python -m, torchrun -m
                 words = ["completelook-build", *words[words.index("completelook_build") + 1 :]]
             yield pytest.param(words, id=f"{page.name}:{number}")
