@@ -31,7 +31,7 @@ results-page: .venv/installed
 
 # Format, lint, floors, types, tests.
 test: .venv/installed check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check

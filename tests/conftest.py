@@ -23,19 +23,11 @@ from planted import set_statistics
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: a broken one is known within seconds.
-
-    Where the suite is spread over processes, a module stays in one, and so do all the tests of the
-    session's exported model: it is exported, and its server started, once.
-    """
+    """Quick tests first: a broken one is known within seconds."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if not _SLOW_FIXTURES.isdisjoint(fixtures):
+        if not _SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        group = "exported" if "exported" in fixtures else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

@@ -1,11 +1,14 @@
 """Made-up features, pairs in which what fits what is planted: training and export in no time."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 from completelook_build.data import Dataset
 from completelook_build.features import PairFeatures, Picture
+from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from PIL import Image
 from torch import nn
 
@@ -86,3 +89,13 @@ def set_statistics(heads):
                 value.copy_(0.5 + drawn)
             elif name.endswith(("mean", "layers.1.bias")):
                 value.copy_(drawn - 0.5)
+
+
+def small_model(seed, *, backbone_seed=None) -> Any:
+    """All that an export asks of a trained model, around a backbone that takes no time."""
+    torch.manual_seed(seed)
+    config = HeadsConfig(categories=("Rugs", "Lamps"))
+    heads = CompatibilityHeads(config).eval()
+    set_statistics(heads)
+    backbone = SmallBackbone(seed if backbone_seed is None else backbone_seed)
+    return SimpleNamespace(heads=heads, config=config, heads_id=seed, backbone=lambda _: backbone)

@@ -9,7 +9,7 @@ import pytest
 from completelook import CompleteLook
 from completelook.contract import ENSEMBLES
 from completelook.ranking import Calibration
-from completelook_build.data import SPLITS, Dataset
+from completelook_build.data import Dataset
 from completelook_build.errors import ModelError
 from completelook_build.evaluation import calibration as calibration_module
 from completelook_build.evaluation.calibration import (
@@ -24,8 +24,6 @@ from completelook_build.evaluation.reliability import (
 )
 from completelook_build.export import repository_configs
 from completelook_build.heads import HeadsConfig, PairScore
-from completelook_build.showroom import render_showroom
-from completelook_build.training import Epoch, TrainedModel, save_model
 from fakes import CALIBRATION
 from google.protobuf import text_format
 from PIL import Image
@@ -167,42 +165,15 @@ def test_bins_hold_every_outcome_once():
     assert len(bins) == 10
 
 
-@pytest.fixture(scope="module")
-def showroom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "showroom"
-    render_showroom(folder, scenes=10, products_per_category=10, seed=0)
-    return folder
-
-
 @pytest.fixture
-def data(showroom):
+def data(small_showroom):
     """What `calibrate_model` wants beside the model's folder."""
-    return Dataset.of(showroom)
-
-
-@pytest.fixture(scope="module")
-def saved(showroom, tmp_path_factory):
-    """A folder with an untrained model of the showroom's categories."""
-    import torch
-    from completelook_build.backbones import load_network
-    from completelook_build.data import Dataset
-    from completelook_build.heads import CompatibilityHeads
-
-    pairs = Dataset.of(showroom).read()
-    torch.manual_seed(0)
-    config = HeadsConfig(categories=pairs.categories)
-    heads = CompatibilityHeads(config).eval()
-    card = {"splits": {name: [] for name in SPLITS}}
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    model = TrainedModel(load_network("random:0"), heads, config, card)
-    save_model(folder, model, (Epoch(1, 0.1, 0.5),))
-    return folder
+    return Dataset.of(small_showroom)
 
 
 @pytest.fixture
-def folder(saved, tmp_path):
-    shutil.copytree(saved, tmp_path / "model")
-    return tmp_path / "model"
+def folder(small_showroom_model, tmp_path):
+    return Path(shutil.copytree(small_showroom_model, tmp_path / "model"))
 
 
 def card_id(folder: Path) -> int:

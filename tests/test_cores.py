@@ -1,13 +1,15 @@
 """The instances of a model that run at the same moment share the machine's cores."""
 
+import os
 from contextlib import ExitStack
 
 import pytest
 from completelook.server.pytorch_backend.cores import Cores
 
 
-def cores(instance: int, most: int = 8, model: str = "/models/backbone") -> Cores:
-    return Cores(model, instance, most)
+def cores(instance: int, model: str = "backbone") -> Cores:
+    # Locks hold for the whole machine, on which these tests may run more than once at a time.
+    return Cores(f"/models/{os.getpid()}/{model}", instance, most=8)
 
 
 def test_an_instance_that_runs_alone_has_all_cores():
@@ -35,7 +37,7 @@ def test_an_instance_that_has_ended_its_work_takes_no_share():
 
 
 def test_instances_of_another_model_take_no_share():
-    with cores(1, model="/models/scene_head").share(), cores(2).share() as threads:
+    with cores(1, model="scene_head").share(), cores(2).share() as threads:
         assert threads == 8
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from completelook import EmbeddedServerError, files
 from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
 from completelook.golden import GoldenRecord
 from completelook.server.repository import read_repository
-from completelook_build.backbones import load_network
 from completelook_build.cli import app
 from completelook_build.errors import ExportError
 from completelook_build.export import (
@@ -24,11 +22,10 @@ from completelook_build.export import (
     parity,
     repository_configs,
 )
-from completelook_build.heads import CompatibilityHeads, HeadsConfig
+from completelook_build.heads import HeadsConfig
 from completelook_build.showroom import CATEGORIES
-from completelook_build.training import TrainedModel
 from google.protobuf import text_format
-from planted import SmallBackbone, set_statistics
+from planted import small_model
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from typer.testing import CliRunner
 
@@ -91,33 +88,22 @@ def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch(precision):
         assert batching.default_queue_policy.max_queue_size >= under_way
 
 
-def test_a_swapped_backbone_changes_the_model_id(untrained, exported, tmp_path):
-    swapped = TrainedModel(load_network("random:1"), untrained.heads, untrained.config, {})
-    report = export_model(swapped, tmp_path)
-    assert report.model_id != GoldenRecord.read(exported).model_id
-    shutil.copy(tmp_path / "backbone/1/model.pt", tmp_path / "swapped.pt")
-    backbone = torch.jit.load(tmp_path / "swapped.pt")
-    head = torch.jit.load(exported / "product_head/1/model.pt")
-    _, pooled, backbone_id = backbone(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
-    _, model_id = head(pooled, backbone_id)
-    assert model_id.item() == report.model_id
-
-
-def small_model(seed):
-    """All that an export asks of a trained model, around a backbone that takes no time."""
-    torch.manual_seed(seed)
-    config = HeadsConfig(categories=("Rugs", "Lamps"))
-    heads = CompatibilityHeads(config).eval()
-    set_statistics(heads)
-    backbone = SmallBackbone(seed)
-    return SimpleNamespace(heads=heads, config=config, heads_id=seed, backbone=lambda _: backbone)
-
-
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory):
     repository = tmp_path_factory.mktemp("earlier")
     export_model(small_model(3), repository)
     return repository
+
+
+def test_a_swapped_backbone_changes_the_model_id(earlier, tmp_path):
+    report = export_model(small_model(3, backbone_seed=5), tmp_path)
+    assert report.model_id != GoldenRecord.read(earlier).model_id
+    shutil.copy(tmp_path / "backbone/1/model.pt", tmp_path / "swapped.pt")
+    backbone = torch.jit.load(tmp_path / "swapped.pt")
+    head = torch.jit.load(earlier / "product_head/1/model.pt")
+    _, pooled, backbone_id = backbone(torch.zeros(1, 224, 224, 3, dtype=torch.uint8))
+    _, model_id = head(pooled, backbone_id)
+    assert model_id.item() == report.model_id
 
 
 @pytest.fixture

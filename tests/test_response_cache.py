@@ -10,6 +10,7 @@ from completelook.contract import EMBED_SCENE
 from completelook.server import EmbeddedServer
 from completelook_build.export import export_model
 from google.protobuf import text_format
+from planted import small_model
 from toys import infer, tensors, write_python_model
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -21,9 +22,9 @@ CACHED = "response_cache { enable: true }\n"
 
 
 @pytest.fixture(scope="module")
-def cached_export(untrained, tmp_path_factory):
+def cached_export(tmp_path_factory):
     repository = tmp_path_factory.mktemp("cached") / "model_repository"
-    export_model(untrained, repository, response_cache=True)
+    export_model(small_model(3), repository, response_cache=True)
     return repository
 
 
@@ -58,7 +59,9 @@ def executions(client, model):
     return client.get_inference_statistics(model).model_stats[0].execution_count
 
 
-def test_only_embed_scene_is_cached_and_only_if_asked_for(cached_export, exported):
+def test_only_embed_scene_is_cached_and_only_if_asked_for(cached_export, tmp_path):
+    export_model(small_model(3), tmp_path)
+
     def cached(repository):
         configs = {
             path.parent.name: text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
@@ -67,7 +70,7 @@ def test_only_embed_scene_is_cached_and_only_if_asked_for(cached_export, exporte
         return {name for name, config in configs.items() if config.response_cache.enable}
 
     assert cached(cached_export) == {"embed_scene"}
-    assert cached(exported) == set()
+    assert cached(tmp_path) == set()
 
 
 def test_repeated_scene_is_a_hit_with_the_same_answer_and_no_work(client, caching_look):
