@@ -50,7 +50,7 @@ def make_file(name, folder):
     return path
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def test_fused_it_computes_torchvisions_blocks(images):
     network = load_network("random:0")
     resnet = resnet50()
@@ -65,6 +65,18 @@ def test_fused_it_computes_torchvisions_blocks(images):
     feature_map, served_pooled, _ = Backbone(network)(images)
     torch.testing.assert_close(feature_map, block_3, atol=2e-4, rtol=1e-3)
     torch.testing.assert_close(served_pooled, pooled, atol=2e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_a_backbone_runs_on_a_single_core(images):
+    with torch.inference_mode(False):
+        backbone = Backbone(load_network("random:0"))
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert backbone(images)[0].isfinite().all()
+    finally:
+        torch.set_num_threads(usual)
 
 
 def norms(module):

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 _TOLERANCE = 1e-3  # of the largest value: what rounding explains
 
 
-@torch.inference_mode()
+@torch.no_grad()  # parameters made in inference mode fail in convolutions on one thread
 def fuse_batch_norms(module: nn.Module, example: Tensor) -> nn.Module:
     """A copy in which every batch norm is a part of the convolution that feeds it.
 
