@@ -10,7 +10,7 @@ import torch
 from completelook import Catalog, CompleteLook
 from completelook.ranking import Calibration
 from completelook.server import EmbeddedServer
-from completelook_build.backbones import load_network, settle_batch_norms
+from completelook_build.backbones import load_network
 from completelook_build.data import SPLITS
 from completelook_build.export import export_model
 from completelook_build.heads import CompatibilityHeads, HeadsConfig
@@ -75,17 +75,17 @@ def catalog(catalog_path: Path) -> Catalog:
 
 @pytest.fixture(scope="session")
 def untrained() -> TrainedModel:
-    """A whole model with random weights, its batch norms set by noise."""
-    network = load_network("random:0")
-    random = torch.Generator().manual_seed(0)
-    settle_batch_norms(
-        network, [torch.randint(256, (4, 224, 224, 3), generator=random, dtype=torch.uint8)]
-    )
+    """A whole model: a real backbone, the cheapest, and heads that learned nothing."""
     torch.manual_seed(0)
-    config = HeadsConfig(categories=("Decor|Rugs", 'Décor|"Lamps"', "Sofas"), attention_scale=5.0)
+    config = untrained_config("Decor|Rugs", 'Décor|"Lamps"', "Sofas")
     heads = CompatibilityHeads(config).eval()
     set_statistics(heads)
-    return TrainedModel(network, heads, config, {})
+    return TrainedModel(load_network("efficientnet-lite0"), heads, config, {})
+
+
+def untrained_config(*categories: str) -> HeadsConfig:
+    """Heads for EfficientNet-Lite0."""
+    return HeadsConfig(categories=categories, channels=112, pooled_size=1280, attention_scale=5.0)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def small_showroom_model(
     """The folder of an untrained model of that data set's categories."""
     categories = set(json.loads((small_showroom / "categories.json").read_text()).values())
     torch.manual_seed(0)
-    config = HeadsConfig(categories=tuple(sorted(categories)), attention_scale=5.0)
+    config = untrained_config(*sorted(categories))
     heads = CompatibilityHeads(config).eval()
     card = {"splits": {name: [] for name in SPLITS}}
     folder = tmp_path_factory.mktemp("small") / "model"

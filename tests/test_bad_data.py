@@ -69,7 +69,7 @@ def test_training_counts_what_is_bad_and_goes_on(folder, tmp_path, capsys):
     reasons = spoil(folder)
     dataset = Dataset.of(folder, features=tmp_path / "features")
     config = TrainingConfig(epochs=2)
-    model = train_model(dataset, tmp_path / "model", backbone="random:0", config=config)
+    model = train_model(dataset, tmp_path / "model", backbone="efficientnet-lite0", config=config)
     said = capsys.readouterr().err.splitlines()
     first = next(line for line in said if "malformed line" in line)
     assert sorted(first.partition(" pairs, ")[2].split(", ")) == sorted(reasons)
@@ -102,7 +102,14 @@ def test_nothing_but_broken_pictures_is_one_line(folder, tmp_path, monkeypatch):
 
 def assert_one_line(folder, tmp_path, monkeypatch, text):
     options = ["--data", folder, "--out", tmp_path / "model"]
-    options += ["--backbone", "random:0", "--epochs", 1, "--features", tmp_path / "features"]
+    options += [
+        "--backbone",
+        "efficientnet-lite0",
+        "--epochs",
+        1,
+        "--features",
+        tmp_path / "features",
+    ]
     monkeypatch.setattr("sys.argv", ["completelook-build", "train", *map(str, options)])
     with pytest.raises(SystemExit) as exit_:
         main()

@@ -7,6 +7,7 @@ from completelook.server.pytorch_backend.convolutions import (
     packed_or_as_saved,
 )
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 BF16 = pytest.mark.skipif(
@@ -32,6 +33,24 @@ class Network(nn.Module):
         block = torch.relu(self.residual(grouped) + self.shortcut(stem))
         shared = self.shared(block)
         return self.plain(block), torch.relu(shared) - shared
+
+
+class Lite(nn.Module):
+    """What an EfficientNet-Lite has besides: ReLU6, depthwise kernels, sums without a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, stride=2, padding=1)
+        self.expand = nn.Conv2d(8, 24, 1)
+        self.depthwise = nn.Conv2d(24, 24, 5, padding=2, groups=24)
+        self.project = nn.Conv2d(24, 8, 1)
+        self.relu6 = nn.ReLU6(inplace=True)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        shortcut = self.relu6(self.stem(images))
+        deep = self.relu6(self.depthwise(self.relu6(self.expand(shortcut))))
+        bottleneck = self.project(deep) + shortcut
+        return bottleneck, functional.hardtanh(self.expand(bottleneck), -1.0, 2.0)
 
 
 class Residual(nn.Module):
@@ -158,8 +177,9 @@ def pictures(batch: int, side: int = 32, kind: torch.dtype = torch.float32) -> T
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("batch", "side"), [(1, 32), (5, 32), (2, 48)])
-def test_a_packed_network_answers_as_it_stands(batch, side):
-    module = scripted(Network())
+@pytest.mark.parametrize("kind", [Network, Lite])
+def test_a_packed_network_answers_as_it_stands(kind, batch, side):
+    module = scripted(kind())
     packed = pack_convolutions(module, [pictures(1)])
     for answer, expected in zip(
         packed(pictures(batch, side)), module(pictures(batch, side)), strict=True
@@ -193,6 +213,16 @@ def test_no_convolution_is_left_as_it_was_and_what_can_be_fused_is():
     assert not [name for name in counts if name in ("aten::convolution", "aten::add.Tensor")]
     # The one whose result is needed before it.
     assert sum(count for name, count in counts.items() if "relu" in name) == 1
+
+
+@torch.inference_mode()
+def test_nothing_is_left_of_a_lite_network_but_convolutions():
+    packed = pack_convolutions(scripted(Lite()), [pictures(1)])
+    with Operators() as ran:
+        packed(pictures(3))
+    assert sum("_convolution_pointwise" in name for name in ran.names) == 5
+    left = ("aten::convolution", "aten::add", "aten::hardtanh", "aten::hardtanh_")
+    assert not [name for name in ran.names if name.partition(".")[0] in left]
 
 
 @torch.inference_mode()

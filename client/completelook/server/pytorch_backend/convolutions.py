@@ -82,45 +82,54 @@ def _fits(module: torch.jit.ScriptModule) -> bool:
 
 def _rewrites() -> Mapping[str, str]:
     """What is fused, the longest first, as graphs of TorchScript and what takes their place."""
-    convolution = f"aten::conv2d({_ARGUMENTS})"
-    adding = f"{_ARGUMENTS}, %other, %alpha"
     rewrites = {}
-    for relu in ("relu", "relu_"):
-        for add in ("add", "add_"):
-            rewrites[
-                f"graph({adding}):\n"
-                f"  %convolved : Tensor = {convolution}\n"
-                f"  %sum : Tensor = aten::{add}(%convolved, %other, %alpha)\n"
-                f"  %result : Tensor = aten::{relu}(%sum)\n"
-                "  return (%result)"
-            ] = (
-                f"graph({adding}):\n"
-                '  %add : str = prim::Constant[value="add"]()\n'
-                '  %relu : str = prim::Constant[value="relu"]()\n'
-                "  %none : NoneType = prim::Constant()\n"
-                "  %scalars : Scalar?[] = prim::ListConstruct()\n"
-                f"  %result : Tensor = {_CONVOLUTION}(%input, %other, %weight, %bias, "
-                f"{_SETTINGS}, %add, %alpha, %relu, %scalars, %none)\n"
-                "  return (%result)"
-            )
-        rewrites[
-            f"graph({_ARGUMENTS}):\n"
-            f"  %convolved : Tensor = {convolution}\n"
-            f"  %result : Tensor = aten::{relu}(%convolved)\n"
-            "  return (%result)"
-        ] = _single("relu")
-    rewrites[f"graph({_ARGUMENTS}):\n  %result : Tensor = {convolution}\n  return (%result)"] = (
-        _single("none")
-    )
+    for add in ("add", "add_"):
+        addition = f"aten::{add}(%step, %other, %alpha)"
+        for relu in ("relu", "relu_"):
+            pattern = _chain(f"{_ARGUMENTS}, %other, %alpha", addition, f"aten::{relu}(%step)")
+            rewrites[pattern] = _adding('str = prim::Constant[value="relu"]()')
+        pattern = _chain(f"{_ARGUMENTS}, %other, %alpha", addition)
+        rewrites[pattern] = _adding("NoneType = prim::Constant()")
+    for inplace in ("", "_"):
+        rewrites[_chain(_ARGUMENTS, f"aten::relu{inplace}(%step)")] = _single("relu")
+        bounds = "%low, %high"  # of ReLU6, which is a hyperbolic tangent made of straight lines
+        pattern = _chain(f"{_ARGUMENTS}, {bounds}", f"aten::hardtanh{inplace}(%step, {bounds})")
+        rewrites[pattern] = _single("hardtanh", bounds)
+    rewrites[_chain(_ARGUMENTS)] = _single("none")
     return rewrites
 
 
-def _single(activation: str) -> str:
+def _chain(arguments: str, *steps: str) -> str:
+    """A graph that convolves, and does what follows with each step's result."""
+    lines = [f"  %step : Tensor = aten::conv2d({_ARGUMENTS})\n"]
+    lines += [f"  %step : Tensor = {step}\n" for step in steps]
+    numbered = ""
+    for number, line in enumerate(lines):
+        result, _, operation = line.partition(" = ")
+        operation = operation.replace("%step", f"%step.{number - 1}")
+        numbered += result.replace("%step", f"%step.{number}") + " = " + operation
+    return f"graph({arguments}):\n{numbered}  return (%step.{len(steps)})"
+
+
+def _adding(activation: str) -> str:
     return (
-        f"graph({_ARGUMENTS}):\n"
-        f'  %activation : str = prim::Constant[value="{activation}"]()\n'
+        f"graph({_ARGUMENTS}, %other, %alpha):\n"
+        '  %add : str = prim::Constant[value="add"]()\n'
+        f"  %activation : {activation}\n"
         "  %none : NoneType = prim::Constant()\n"
         "  %scalars : Scalar?[] = prim::ListConstruct()\n"
+        f"  %result : Tensor = {_CONVOLUTION}(%input, %other, %weight, %bias, "
+        f"{_SETTINGS}, %add, %alpha, %activation, %scalars, %none)\n"
+        "  return (%result)"
+    )
+
+
+def _single(activation: str, scalars: str = "") -> str:
+    return (
+        f"graph({', '.join(filter(None, (_ARGUMENTS, scalars)))}):\n"
+        f'  %activation : str = prim::Constant[value="{activation}"]()\n'
+        "  %none : NoneType = prim::Constant()\n"
+        f"  %scalars : Scalar?[] = prim::ListConstruct({scalars})\n"
         f"  %result : Tensor = {_CONVOLUTION}(%input, %weight, %bias, "
         f"{_SETTINGS}, %activation, %scalars, %none)\n"
         "  return (%result)"
