@@ -1,16 +1,17 @@
 """Parity of an export: the served heads against those in training, on trained statistics."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from completelook_build.errors import ExportError
 from completelook_build.export import check_parity
 from completelook_build.features.split import make_split
-from completelook_build.heads import HeadsConfig, ProductHead, SceneHead, served
+from completelook_build.heads import CompatibilityHeads, HeadsConfig, ProductHead, SceneHead, served
 from completelook_build.training import TrainingConfig, train_heads
 from planted import CATEGORIES, SmallBackbone, plant_pairs
 from torch import nn
-from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 HEADS_ID = 10
 
@@ -22,6 +23,28 @@ def heads(tmp_path_factory):
     train, validation = (make_split(features, name, CATEGORIES) for name in ("train", "validation"))
     config = HeadsConfig(categories=CATEGORIES, attention_scale=5.0)
     return train_heads(train, validation, config, TrainingConfig(epochs=1)).heads
+
+
+@pytest.fixture(scope="module")
+def few_scenes(heads):
+    """Heads with a projection and a skip: a training's statistics and random weights."""
+    config = HeadsConfig(
+        categories=CATEGORIES, attention_scale=5.0, projected_size=16, global_skip=True
+    )
+    torch.manual_seed(0)
+    made = CompatibilityHeads(config).eval()
+    made.standardise_pooled = heads.standardise_pooled
+    made.standardise_regions = heads.standardise_regions
+    made.project_pooled.fit(torch.randn(40, 2048))
+    norm = made.g_global.layers[1]
+    norm.running_mean.uniform_()
+    norm.running_var.uniform_(0.5, 2)
+    return made
+
+
+def test_the_served_heads_for_few_scenes_answer_as_the_trained_ones(few_scenes):
+    parity = check_parity(scripts(few_scenes), SmallBackbone(), few_scenes, HEADS_ID)
+    assert max(*parity.embeddings.values(), parity.distance) < 1e-5
 
 
 def scripts(heads):
@@ -47,32 +70,44 @@ def test_the_served_heads_answer_as_the_trained_ones_and_as_the_papers_loop(head
     assert max(*parity.embeddings.values(), parity.distance) < 1e-5
 
 
-def flipped_deviation(standardise, embedding):
-    linear = fuse_linear_bn_eval(embedding.layers[0], embedding.layers[1])
-    linear.weight.data *= standardise.deviation
-    linear.bias.data -= torch.mv(linear.weight.data, standardise.mean)
-    return linear
+def flipped_deviation(behind):
+    def fold(standardise, linears, projection=None):
+        wrong = copy.deepcopy(standardise)
+        wrong.deviation.reciprocal_()
+        return behind(wrong, linears, projection)
+
+    return fold
 
 
-def flipped_mean(standardise, embedding):
-    linear = fuse_linear_bn_eval(embedding.layers[0], embedding.layers[1])
-    linear.weight.data /= standardise.deviation
-    linear.bias.data += torch.mv(linear.weight.data, standardise.mean)
-    return linear
+def flipped_mean(behind):
+    def fold(standardise, linears, projection=None):
+        wrong = copy.deepcopy(standardise)
+        wrong.mean.neg_()
+        return behind(wrong, linears, projection)
+
+    return fold
 
 
-def without_the_batch_norm(standardise, embedding):
-    linear = fuse_linear_bn_eval(embedding.layers[0], nn.BatchNorm1d(128).eval())
-    linear.weight.data /= standardise.deviation
-    linear.bias.data -= torch.mv(linear.weight.data, standardise.mean)
-    return linear
-
-
-@pytest.mark.parametrize("fold", [flipped_deviation, flipped_mean, without_the_batch_norm])
-def test_a_wrong_fold_is_refused(heads, monkeypatch, fold):
-    monkeypatch.setattr(served, "_fold", fold)
+@pytest.mark.parametrize("wrong", [flipped_deviation, flipped_mean])
+def test_a_wrong_fold_is_refused(heads, monkeypatch, wrong):
+    monkeypatch.setattr(served, "_behind", wrong(served._behind))
     with pytest.raises(ExportError, match="differs from the trained model's"):
         check_parity(scripts(heads), SmallBackbone(), heads, HEADS_ID)
+
+
+def test_a_forgotten_batch_norm_is_refused(heads, monkeypatch):
+    monkeypatch.setattr(served, "_without_norm", lambda embedding: embedding.layers[0])
+    with pytest.raises(ExportError, match="differs from the trained model's"):
+        check_parity(scripts(heads), SmallBackbone(), heads, HEADS_ID)
+
+
+@pytest.mark.parametrize("lost", ["skip", "project_pooled"])
+def test_a_part_for_few_scenes_that_is_not_served_is_refused(few_scenes, lost):
+    served_heads = copy.deepcopy(few_scenes)
+    part = served_heads.g_global.skip if lost == "skip" else served_heads.project_pooled
+    part.weight.data.neg_()
+    with pytest.raises(ExportError, match="differs from the trained model's"):
+        check_parity(scripts(served_heads), SmallBackbone(), few_scenes, HEADS_ID)
 
 
 @pytest.mark.parametrize("output", range(5))

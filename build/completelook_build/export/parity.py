@@ -111,7 +111,7 @@ def paper_distances(
     """
     feature_map, pooled, _ = backbone(torch.stack([scene, product]))
     regions = heads.standardise_regions(feature_map[0].flatten(1).t())  # [R, channels]
-    styles = heads.g_global(heads.standardise_pooled(pooled)).double().numpy()  # [2, D]
+    styles = heads.embed_pooled(pooled).double().numpy()  # [2, D]
     local = heads.g_local(regions).double().numpy()  # [R, D]
     keys = heads.g_attention(regions).double().numpy()  # [R, D]
     scale = float(heads.attention_log_scale.exp())

@@ -17,7 +17,7 @@ from completelook_build.heads.scoring import (
     score_split,
 )
 from completelook_build.heads.served import ProductHead, SceneHead
-from completelook_build.heads.style import Dropout, Standardise, StyleEmbedding
+from completelook_build.heads.style import Dropout, Projection, Standardise, StyleEmbedding
 
 __all__ = [
     "CompatibilityHeads",
@@ -27,6 +27,7 @@ __all__ = [
     "HeadsConfig",
     "PairScore",
     "ProductHead",
+    "Projection",
     "SceneHead",
     "Standardise",
     "StyleEmbedding",

@@ -11,7 +11,7 @@ from completelook.contract import EMBEDDING_SIZE
 from torch import Tensor, nn
 from torch.nn import functional
 
-from completelook_build.heads.style import Standardise, StyleEmbedding
+from completelook_build.heads.style import Projection, Standardise, StyleEmbedding
 
 # The paper's model, and what is left of it without one of its parts.
 Form = Literal["full", "global_only", "local_only", "uniform_attention", "no_category"]
@@ -28,6 +28,8 @@ class HeadsConfig:
     `attention_scale` is None for the paper's softmax of -||t - e||^2; a number makes its logits
     learnable in scale, starting there: unit vectors bound the plain logits to [-4, 0], which cannot
     single out a small region.
+    For few scenes, `projected_size` puts the pooled vector's principal components in its place, and
+    `global_skip` a linear map beside the layers of g_global.
     """
 
     categories: tuple[str, ...]
@@ -38,6 +40,8 @@ class HeadsConfig:
     dropout: float = 0.5
     attention_scale: float | None = None
     form: Form = "full"
+    projected_size: int | None = None
+    global_skip: bool = False
 
     def __post_init__(self) -> None:
         if self.form not in get_args(Form):
@@ -56,7 +60,17 @@ class CompatibilityHeads(nn.Module):
         hidden, dropout = config.local_hidden_size, config.dropout
         self.standardise_pooled = Standardise(config.pooled_size)
         self.standardise_regions = Standardise(config.channels)
-        self.g_global = StyleEmbedding(config.pooled_size, config.global_hidden_size, dropout)
+        self.project_pooled = (
+            None
+            if config.projected_size is None
+            else Projection(config.pooled_size, config.projected_size)
+        )
+        self.g_global = StyleEmbedding(
+            config.projected_size or config.pooled_size,
+            config.global_hidden_size,
+            dropout,
+            skip=config.global_skip,
+        )
         self.g_local = StyleEmbedding(config.channels, hidden, dropout)
         self.g_attention = StyleEmbedding(config.channels, hidden, dropout)
         self.form = str(config.form)  # TorchScript knows no Literal
@@ -70,8 +84,13 @@ class CompatibilityHeads(nn.Module):
 
     def embed_pooled(self, pooled: Tensor) -> Tensor:
         """Pooled vectors of scenes or products [N, pooled_size] -> f_s or f_p [N, D]."""
-        embeddings: Tensor = self.g_global(self.standardise_pooled(pooled))
+        embeddings: Tensor = self.g_global(self.pooled_features(pooled))
         return embeddings
+
+    def pooled_features(self, pooled: Tensor) -> Tensor:
+        """What g_global takes of pooled vectors [N, pooled_size]: standardised, and projected if so."""
+        features: Tensor = self.standardise_pooled(pooled)
+        return features if self.project_pooled is None else self.project_pooled(features)
 
     def embed_regions(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Region features [B, R, channels] -> attention [B, C, R] and f_i [B, R, D]."""
@@ -99,8 +118,16 @@ class CompatibilityHeads(nn.Module):
         own_attention = attention[torch.arange(attention.shape[0]), categories]  # [B, R]
         return torch.matmul(own_attention.unsqueeze(1), local).squeeze(1)
 
+    def queries(self, scene: Tensor, regions: Tensor) -> Tensor:
+        """q_c of every category: f_s [B, D] and region features [B, R, channels] -> [B, C, D]."""
+        scenes = scene.unsqueeze(1).expand(-1, self.category_count, -1)  # [B, C, D]
+        if self.form == "global_only":
+            return 2.0 * scenes
+        attention, local = self.embed_regions(regions)
+        return self.query(scenes, torch.matmul(attention, local))
+
     def query(self, scene: Tensor, context: Tensor) -> Tensor:
-        """q_c of d = 2 - q_c . f_p: from f_s and sum_i a_i f_i, both [B, D], to [B, D]."""
+        """q_c of d = 2 - q_c . f_p: from f_s and sum_i a_i f_i, both [..., D], to [..., D]."""
         if self.form == "global_only":
             return 2.0 * scene  # d_global = 2 - 2 f_s . f_p
         if self.form == "local_only":

@@ -3,13 +3,15 @@
 Shapes: B images, R = 196 regions, C categories, D = 128.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from completelook_build.heads.compatibility import CompatibilityHeads
-from completelook_build.heads.style import Standardise, StyleEmbedding
+from completelook_build.heads.style import Projection, Standardise, StyleEmbedding
 
 
 class SceneHead(nn.Module):
@@ -24,15 +26,10 @@ class SceneHead(nn.Module):
 
     def __init__(self, heads: CompatibilityHeads, heads_id: int) -> None:
         super().__init__()
-        self.embed_pooled = nn.Sequential(heads.standardise_pooled, heads.g_global)
-        folded = [
-            _fold(heads.standardise_regions, embedding)
-            for embedding in (heads.g_local, heads.g_attention)
-        ]
-        self.hidden_size = folded[0].out_features
-        self.hidden = nn.Linear(folded[0].in_features, 2 * self.hidden_size)
-        self.hidden.weight.data = torch.cat([linear.weight for linear in folded])
-        self.hidden.bias.data = torch.cat([linear.bias for linear in folded])
+        self.embed_pooled = PooledEmbedding(heads)
+        parts = [_without_norm(embedding) for embedding in (heads.g_local, heads.g_attention)]
+        self.hidden_size = parts[0].out_features
+        self.hidden = _behind(heads.standardise_regions, parts)
         self.local = heads.g_local.layers[-1]
         self.keys = heads.g_attention.layers[-1]
         categories = functional.normalize(heads.category_embedding, dim=1)  # [C, D]
@@ -63,15 +60,55 @@ class SceneHead(nn.Module):
         return scene_embedding, contexts, model_id, grid, local
 
 
-def _fold(standardise: Standardise, embedding: StyleEmbedding) -> nn.Linear:
-    """Standardising, the first Linear and its batch norm, as they are once trained, in one."""
+class PooledEmbedding(nn.Module):
+    """CompatibilityHeads.embed_pooled with all that is linear before a ReLU in one Linear."""
+
+    def __init__(self, heads: CompatibilityHeads) -> None:
+        super().__init__()
+        embedding = heads.g_global
+        self.hidden_size = embedding.layers[0].out_features
+        parts = [_without_norm(embedding)]
+        if embedding.skip is not None:
+            parts.append(embedding.skip)
+        self.first = _behind(heads.standardise_pooled, parts, heads.project_pooled)
+        self.last = embedding.layers[-1]
+        self.has_skip = embedding.skip is not None
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """[B, pooled_size] -> unit vectors [B, D]."""
+        first = self.first(pooled)  # [B, hidden], and with skip [B, hidden + D]
+        embeddings = self.last(torch.relu(first[:, : self.hidden_size]))
+        if self.has_skip:
+            embeddings = embeddings + first[:, self.hidden_size :]
+        return functional.normalize(embeddings, dim=1)
+
+
+def _without_norm(embedding: StyleEmbedding) -> nn.Linear:
+    """The first Linear and its batch norm, as they are once trained, in one."""
     linear, norm = embedding.layers[0], embedding.layers[1]
     assert isinstance(linear, nn.Linear)
     assert isinstance(norm, nn.BatchNorm1d)
-    fused = fuse_linear_bn_eval(linear, norm)
-    fused.weight.data /= standardise.deviation
-    fused.bias.data -= torch.mv(fused.weight.data, standardise.mean)
-    return fused
+    return fuse_linear_bn_eval(linear, norm)
+
+
+def _behind(
+    standardise: Standardise, linears: Sequence[nn.Linear], projection: Projection | None = None
+) -> nn.Linear:
+    """Linear maps of the same standardised, maybe projected features, as one of the raw ones."""
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    bias = torch.cat(
+        [
+            weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+            for linear in linears
+        ]
+    )
+    if projection is not None:
+        weight = torch.matmul(weight, projection.weight)
+    weight = weight / standardise.deviation
+    folded = nn.Linear(weight.shape[1], len(weight))
+    folded.weight.data = weight
+    folded.bias.data = bias - torch.mv(weight, standardise.mean)
+    return folded
 
 
 class ProductHead(nn.Module):
@@ -81,7 +118,7 @@ class ProductHead(nn.Module):
 
     def __init__(self, heads: CompatibilityHeads, heads_id: int) -> None:
         super().__init__()
-        self.embed_pooled = nn.Sequential(heads.standardise_pooled, heads.g_global)
+        self.embed_pooled = PooledEmbedding(heads)
         self.register_buffer("heads_id", torch.tensor([heads_id], dtype=torch.int64))
 
     def forward(

@@ -5,6 +5,8 @@ from completelook.contract import EMBEDDING_SIZE
 from torch import Tensor, nn
 from torch.nn import functional
 
+_OVERSAMPLED = 32  # components beyond those that count, so that a random sketch finds these
+
 
 class Standardise(nn.Module):
     """Each dimension to mean 0 and deviation 1, by the statistics of the training features."""
@@ -30,6 +32,36 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.deviation
 
 
+class Projection(nn.Module):
+    """Standardised features to their first principal components: fit once, never learned.
+
+    They share one scale, that brings their mean variance to 1: whitened, the directions in which
+    pictures hardly differ would weigh as much as those in which they do.
+    """
+
+    weight: Tensor
+
+    def __init__(self, size: int, components: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(components, size))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Take the components of standardised training features [N, size].
+
+        Where N or size is below their number, the others are left at 0.
+        """
+        count = min(len(self.weight), *features.shape)
+        rank = min(count + _OVERSAMPLED, *features.shape)
+        _, singular, axes = torch.svd_lowrank(features, q=rank, niter=3)  # [rank], [size, rank]
+        scale = (singular[:count] ** 2 / len(features)).mean().sqrt()
+        self.weight.zero_()[:count] = axes[:, :count].t() / scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, size] -> [N, components]."""
+        return functional.linear(features, self.weight)
+
+
 class Dropout(nn.Module):
     """Dropout with one random byte per value: torch's own takes a fifth of the training on CPU."""
 
@@ -51,9 +83,14 @@ class Dropout(nn.Module):
 
 
 class StyleEmbedding(nn.Module):
-    """The paper's g: Linear - BatchNorm - ReLU - Dropout - Linear - L2 normalisation."""
+    """The paper's g: Linear - BatchNorm - ReLU - Dropout - Linear - L2 normalisation.
 
-    def __init__(self, input_size: int, hidden_size: int, dropout: float) -> None:
+    With `skip`, a linear map of the same features is added before the normalisation.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, dropout: float, *, skip: bool = False
+    ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(input_size, hidden_size),
@@ -62,24 +99,23 @@ class StyleEmbedding(nn.Module):
             Dropout(dropout),
             nn.Linear(hidden_size, EMBEDDING_SIZE),
         )
+        self.skip = nn.Linear(input_size, EMBEDDING_SIZE, bias=False) if skip else None
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, input_size] -> unit vectors [N, D]."""
-        return self._from_hidden(self.layers[0](features))
+        embeddings: Tensor = self.layers(features)
+        if self.skip is not None:
+            embeddings = embeddings + self.skip(features)
+        return functional.normalize(embeddings, dim=1)
 
     def of_raw(self, features: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """The same of (features - mean) / deviation, which goes into the first Linear's weights.
 
-        Region features are large: a standardised copy of them costs a tenth of the training.
+        For one without `skip`. Region features are large: a standardised copy of them costs a tenth
+        of the training.
         """
         weight: Tensor = self.layers[0].weight  # type: ignore[assignment]
         bias: Tensor = self.layers[0].bias  # type: ignore[assignment]
         folded = weight / deviation  # [hidden_size, input_size]
         hidden = functional.linear(features, folded, bias - torch.mv(folded, mean))
-        return self._from_hidden(hidden)
-
-    def _from_hidden(self, hidden: Tensor) -> Tensor:
-        for number, layer in enumerate(self.layers):  # TorchScript cannot slice
-            if number > 0:
-                hidden = layer(hidden)
-        return functional.normalize(hidden, dim=1)
+        return functional.normalize(self.layers[1:](hidden), dim=1)
