@@ -18,7 +18,12 @@ CATEGORIES = ("Lamps", "Rugs")
 
 
 class PlantedFeatures:
-    """Random features whose first dimensions say to which of the styles a picture belongs."""
+    """Random features whose first dimensions say to which of the styles a picture belongs.
+
+    All views of a picture look alike.
+    """
+
+    views = 2
 
     def __init__(self, styles, seed):
         random = torch.Generator().manual_seed(seed)
@@ -29,10 +34,10 @@ class PlantedFeatures:
             self._pooled[row, 100 * style : 100 * style + 100] += 1.0
         self.broken = np.zeros(count, dtype=bool)
 
-    def pooled(self, rows):
+    def pooled(self, rows, _views=None):
         return self._pooled[torch.from_numpy(rows)]
 
-    def regions(self, rows):
+    def regions(self, rows, _views=None):
         return self._regions[torch.from_numpy(rows)]
 
 

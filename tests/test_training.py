@@ -98,9 +98,9 @@ def test_another_seed_trains_other_heads(splits, trained):
 
 def test_the_best_epoch_is_kept(features, trained):
     validation = make_split(features, "validation", CONFIG.categories)
-    assert trained.best.validation_accuracy == max(e.validation_accuracy for e in trained.history)
+    assert trained.kept.validation_accuracy == max(e.validation_accuracy for e in trained.history)
     assert pairwise_accuracy(score_split(trained.heads, validation)) == pytest.approx(
-        trained.best.validation_accuracy
+        trained.kept.validation_accuracy
     )
 
 
@@ -130,7 +130,7 @@ def test_semi_hard_mining_is_the_loops():
 
 def test_semi_hard_mining_learns_too_and_otherwise(splits, trained):
     mined = train_heads(splits[0], splits[1], CONFIG, TrainingConfig(epochs=2, mining="semi-hard"))
-    assert mined.best.validation_accuracy > 0.9
+    assert mined.kept.validation_accuracy > 0.9
     assert mined.history[0].loss != trained.history[0].loss
 
 
@@ -171,7 +171,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(splits, unfinished, trai
     whole = trained
     assert len(resumed.history) == 3
     assert resumed.history == whole.history
-    assert resumed.best == whole.best
+    assert resumed.kept == whole.kept
     weights = whole.heads.state_dict()
     for name, value in resumed.heads.state_dict().items():
         assert torch.equal(value, weights[name]), name
@@ -225,8 +225,8 @@ def test_the_input_statistics_come_from_a_bounded_sample(splits, monkeypatch):
         monkeypatch.setattr(
             PlantedFeatures,
             name,
-            lambda self, rows, read=read, name=name: (
-                asked.append((name, len(rows))) or read(self, rows)
+            lambda self, rows, *views, read=read, name=name: (
+                asked.append((name, len(rows))) or read(self, rows, *views)
             ),
         )
     standardise_inputs(CompatibilityHeads(CONFIG), train, np.random.default_rng(0))

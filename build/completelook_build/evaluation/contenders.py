@@ -72,7 +72,7 @@ def _heads(
     )
     train, validation = (material.train, material.validation) if crop else material.read_uncropped()
     trained = train_heads(train, validation, heads_config, config)
-    return Ranked(heads_distances(trained.heads, material.test), f"best epoch {trained.best.epoch}")
+    return Ranked(heads_distances(trained.heads, material.test), f"best epoch {trained.kept.epoch}")
 
 
 CONTENDERS = (

@@ -6,6 +6,7 @@ from completelook_build.features.picture import Picture
 from completelook_build.features.split import (
     PairFeatures,
     Split,
+    Views,
     make_split,
     read_features,
     scene_picture,
@@ -18,6 +19,7 @@ __all__ = [
     "PairFeatures",
     "Picture",
     "Split",
+    "Views",
     "extract",
     "make_split",
     "prepare_backbone",

@@ -5,8 +5,8 @@ CACHE/BACKBONE-D[-C]/          the stores of a backbone: products without region
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from completelook_build import distributed
 from completelook_build.backbones import Backbone
 from completelook_build.console import progress_bar, say
 from completelook_build.errors import DataError
-from completelook_build.features.picture import Picture, content_digests, load_readable
+from completelook_build.features.picture import Picture, content_digests
 from completelook_build.features.store import Features, FeatureStore
+from completelook_build.features.views import load_views, view_key
 
 BATCH_SIZE = 16
 _NAMED = 5  # pictures that cannot be read
@@ -32,8 +33,9 @@ def extract(
     *,
     with_regions: bool,
     label: str,
+    views: int = 1,
 ) -> Features:
-    """The features of pictures, from the store where it has them.
+    """The features of pictures in so many views, from the store where it has them.
 
     A picture that cannot be read is named, left out, and tried again next time. Several processes
     share the work and the store. Raises DataError where a file is gone or the cache cannot be used.
@@ -46,14 +48,14 @@ def extract(
             cache / f"{backbone.id:016x}-{size}", pooled_size=pooled_size, channels=channels
         )
         keys = picture_keys(pictures, cache)
-        missing = _first_of_each(keys, store.rows(keys))
+        missing = _first_of_each(keys, _rows(store, keys, views))
         distributed.barrier()  # before any process adds: all have to see the same rows missing
         missing = distributed.share(missing)
         if len(missing):
             with progress_bar(label, total=len(missing), unit="images") as advance:
-                _fill(store, backbone, pictures, keys, missing, advance)
+                _fill(store, backbone, pictures, keys, views, missing, advance)
         distributed.barrier()
-        features = Features(store, store.rows(keys))
+        features = Features(store, _rows(store, keys, views))
     _name_broken(pictures, features.broken)
     return features
 
@@ -80,10 +82,16 @@ def _cache_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
+def _rows(store: FeatureStore, keys: Sequence[bytes], views: int) -> NDArray[np.int64]:
+    """The row of each view of each key, -1 where there is none, [N, views]."""
+    rows = store.rows([view_key(key, view) for key in keys for view in range(views)])
+    return rows.reshape(len(keys), views)
+
+
 def _first_of_each(keys: Sequence[bytes], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the keys without a row stand, each key once."""
+    """Where the keys that lack a row stand, each key once."""
     first: dict[bytes, int] = {}
-    for index in np.flatnonzero(rows < 0).tolist():
+    for index in np.flatnonzero((rows < 0).any(axis=1)).tolist():
         first.setdefault(keys[index], index)
     return np.array(list(first.values()), dtype=np.int64)
 
@@ -93,32 +101,48 @@ def _fill(
     backbone: Backbone,
     pictures: Sequence[Picture],
     keys: Sequence[bytes],
+    views: int,
     missing: NDArray[np.int64],
     advance: Callable[[int], None],
 ) -> None:
-    batches = [missing[start : start + BATCH_SIZE] for start in range(0, len(missing), BATCH_SIZE)]
+    """Add the views that pictures lack; each picture is decoded once for all of them."""
+    rows = _rows(store, [keys[index] for index in missing], views)
+    lacking = {
+        index: np.flatnonzero(own < 0).tolist()
+        for index, own in zip(missing.tolist(), rows, strict=True)
+    }
+    at_once = max(1, BATCH_SIZE // views)
+    batches = [missing[start : start + at_once] for start in range(0, len(missing), at_once)]
     with ThreadPoolExecutor(max_workers=2) as decoders:
+
+        def submit(batch: NDArray[np.int64]) -> list[Future[list[NDArray[np.uint8]] | None]]:
+            return [
+                decoders.submit(load_views, pictures[index], keys[index], lacking[index])
+                for index in batch.tolist()
+            ]
+
         # The next batch is decoded while this one goes through the backbone.
-        ahead = [decoders.submit(load_readable, pictures[row]) for row in batches[0]]
+        ahead = submit(batches[0])
         for batch, following in zip(batches, [*batches[1:], batches[0][:0]], strict=True):
-            images = [future.result() for future in ahead]
-            ahead = [decoders.submit(load_readable, pictures[row]) for row in following]
-            _store_batch(store, backbone, [keys[row] for row in batch], images)
+            loaded = [future.result() for future in ahead]
+            ahead = submit(following)
+            images = {
+                view_key(keys[index], view): image
+                for index, own in zip(batch.tolist(), loaded, strict=True)
+                for view, image in zip(lacking[index], own or [], strict=False)
+            }
+            _store_batch(store, backbone, images)
             advance(len(batch))
 
 
 def _store_batch(
-    store: FeatureStore,
-    backbone: Backbone,
-    keys: Sequence[bytes],
-    images: Sequence[NDArray[np.uint8] | None],
+    store: FeatureStore, backbone: Backbone, images: Mapping[bytes, NDArray[np.uint8]]
 ) -> None:
-    readable = {key: image for key, image in zip(keys, images, strict=True) if image is not None}
-    if readable:
+    if images:
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(list(readable.values()))).to(distributed.device())
+            batch = torch.from_numpy(np.stack(list(images.values()))).to(distributed.device())
             feature_map, pooled, _ = backbone(batch)
-        store.add(list(readable), feature_map.cpu(), pooled.cpu())
+        store.add(list(images), feature_map.cpu(), pooled.cpu())
 
 
 def _name_broken(pictures: Sequence[Picture], broken: NDArray[np.bool_]) -> None:

@@ -18,6 +18,23 @@ from completelook_build.features.picture import Picture
 from completelook_build.features.store import Features
 
 
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How many views of a picture training draws from; evaluation takes the plain one.
+
+    A scene gets the more of them the fewer scenes there are: at most `scenes`, and no more than
+    make `scene_images` images of all, but its mirror where it gets any.
+    """
+
+    scenes: int = 1
+    products: int = 1
+    scene_images: int = 2000
+
+    def of_scenes(self, count: int) -> int:
+        """The number for each of so many scene pictures."""
+        return min(self.scenes, max(2, self.scene_images // count))
+
+
 @dataclass(frozen=True)
 class PairFeatures:
     """The cached features of scenes, product cropped out, and of products, and their rows."""
@@ -91,7 +108,12 @@ class Split:
 
 
 def read_features(
-    data: PairData, backbone: Backbone, cache: Path, splits: Sequence[str]
+    data: PairData,
+    backbone: Backbone,
+    cache: Path,
+    splits: Sequence[str],
+    *,
+    views: Views = Views(),
 ) -> PairFeatures:
     """The features of the scenes and products of some splits, computed where not yet cached."""
     pairs = [pair for name in splits for pair in data.split(name)]
@@ -103,8 +125,22 @@ def read_features(
     backbone = backbone.to(distributed.device())
     return PairFeatures(
         data,
-        extract(backbone, scenes, cache, with_regions=True, label="scene features"),
-        extract(backbone, product_pictures, cache, with_regions=False, label="product features"),
+        extract(
+            backbone,
+            scenes,
+            cache,
+            with_regions=True,
+            label="scene features",
+            views=views.of_scenes(len(scenes)),
+        ),
+        extract(
+            backbone,
+            product_pictures,
+            cache,
+            with_regions=False,
+            label="product features",
+            views=views.products,
+        ),
         {picture: row for row, picture in enumerate(scenes)},
         {product: row for row, product in enumerate(products)},
     )

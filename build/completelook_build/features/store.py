@@ -114,20 +114,31 @@ class FeatureStore:
 
 
 class Features:
-    """The features of N pictures: their rows of a store, in the pictures' order."""
+    """The features of N pictures in V views: their rows of a store, in the pictures' order."""
 
     def __init__(self, store: FeatureStore, rows: NDArray[np.int64]) -> None:
-        self._store, self._rows = store, rows
+        self._store = store
+        self._rows = rows if rows.ndim == 2 else rows[:, None]  # [N, V]
 
-    def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Pooled vectors of some pictures, [N, D]."""
-        return self._store.pooled(self._rows[rows])
+    @property
+    def views(self) -> int:
+        """How many views of each picture there are; the first is the plain picture."""
+        return self._rows.shape[1]
 
-    def regions(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Region features of some pictures, FP32 [N, 196, C]."""
-        return self._store.regions(self._rows[rows])
+    def pooled(
+        self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None
+    ) -> torch.Tensor:
+        """Pooled vectors of some pictures, in the views given or plain, [N, D]."""
+        return self._store.pooled(self._rows[rows, 0 if views is None else views])
+
+    def regions(
+        self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None
+    ) -> torch.Tensor:
+        """Region features of some pictures, likewise, FP32 [N, 196, C]."""
+        return self._store.regions(self._rows[rows, 0 if views is None else views])
 
     @property
     def broken(self) -> NDArray[np.bool_]:
         """Which pictures could not be read, [N]."""
-        return self._rows < 0
+        broken: NDArray[np.bool_] = (self._rows < 0).any(axis=1)
+        return broken

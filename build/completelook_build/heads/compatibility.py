@@ -88,7 +88,7 @@ class CompatibilityHeads(nn.Module):
         return embeddings
 
     def pooled_features(self, pooled: Tensor) -> Tensor:
-        """What g_global takes of pooled vectors [N, pooled_size]: standardised, and projected if so."""
+        """What g_global takes of pooled vectors [N, pooled_size]: standardised, maybe projected."""
         features: Tensor = self.standardise_pooled(pooled)
         return features if self.project_pooled is None else self.project_pooled(features)
 

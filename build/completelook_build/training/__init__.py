@@ -1,8 +1,8 @@
-"""Training: from a split's features to the heads of the best epoch, and the folder they live in."""
+"""Training: from a split's features to the trained heads, and the folder they live in."""
 
 from completelook_build.training.checkpoint import Checkpoint
 from completelook_build.training.held_out import read_held_out
-from completelook_build.training.loop import Epoch, Trained, TrainingConfig, train_heads
+from completelook_build.training.loop import Epoch, Trained, train_heads
 from completelook_build.training.model_folder import (
     TrainedModel,
     heads_id,
@@ -10,14 +10,26 @@ from completelook_build.training.model_folder import (
     save_model,
     versions,
 )
+from completelook_build.training.recipe import (
+    MININGS,
+    RECIPES,
+    Mining,
+    Recipe,
+    SmallDataConfig,
+    TrainingConfig,
+)
+from completelook_build.training.softmax import softmax_loss
 from completelook_build.training.train import train_model
-from completelook_build.training.triplets import MININGS, Mining, semi_hard, triplet_hinge
+from completelook_build.training.triplets import semi_hard, triplet_hinge
 
 __all__ = [
     "MININGS",
+    "RECIPES",
     "Checkpoint",
     "Epoch",
     "Mining",
+    "Recipe",
+    "SmallDataConfig",
     "Trained",
     "TrainedModel",
     "TrainingConfig",
@@ -26,6 +38,7 @@ __all__ = [
     "read_held_out",
     "save_model",
     "semi_hard",
+    "softmax_loss",
     "train_heads",
     "train_model",
     "triplet_hinge",

@@ -18,7 +18,8 @@ from completelook_build.console import progress_bar, say
 from completelook_build.data import WHOLE_SCENE, Crop, Pair, PairData
 from completelook_build.features import Features, FeatureStore, PairFeatures, Picture, make_split
 from completelook_build.heads import HeadsConfig
-from completelook_build.training.loop import TrainingConfig, train_heads
+from completelook_build.training.loop import train_heads
+from completelook_build.training.recipe import TrainingConfig
 
 _CATEGORIES = tuple(f"category {number}" for number in range(10))
 _PRODUCTS_PER_SCENE = 0.8  # as in the public fashion set

@@ -17,8 +17,9 @@ from completelook_build.features import (
 )
 from completelook_build.heads import HeadsConfig
 from completelook_build.training.checkpoint import Checkpoint
-from completelook_build.training.loop import Trained, TrainingConfig, train_heads
+from completelook_build.training.loop import Trained, train_heads
 from completelook_build.training.model_folder import TrainedModel, save_model, versions
+from completelook_build.training.recipe import Recipe
 
 
 def train_model(
@@ -27,7 +28,7 @@ def train_model(
     *,
     backbone: str = DEFAULT,
     attention_scale: float | None = None,
-    config: TrainingConfig,
+    config: Recipe,
     resume: bool = False,
 ) -> TrainedModel:
     """Train a model and save it; under torchrun the processes share the work.
@@ -56,8 +57,8 @@ def train_model(
     checkpoint = Checkpoint(out, origin, resume=resume)
     trained = train_heads(train, validation, heads, config, checkpoint=checkpoint)
     say(
-        f"best epoch {trained.best.epoch} of {len(trained.history)}: "
-        f"pairwise accuracy {trained.best.validation_accuracy:.3f} on held-out scenes"
+        f"epoch {trained.kept.epoch} of {len(trained.history)} is kept: "
+        f"pairwise accuracy {trained.kept.validation_accuracy:.3f} on held-out scenes"
     )
 
     card = _card(data, config, trained)
@@ -77,7 +78,7 @@ def _name_untaught(heads: HeadsConfig, train: Split) -> None:
 
 
 def _origin(
-    config: TrainingConfig, heads: HeadsConfig, backbone: str, train: Split, validation: Split
+    config: Recipe, heads: HeadsConfig, backbone: str, train: Split, validation: Split
 ) -> dict[str, object]:
     """What a checkpoint depends on, under the names that a refusal gives."""
     pairs = repr((train.pairs, validation.pairs)).encode()
@@ -90,7 +91,7 @@ def _origin(
     }
 
 
-def _card(data: PairData, config: TrainingConfig, trained: Trained) -> dict[str, object]:
+def _card(data: PairData, config: Recipe, trained: Trained) -> dict[str, object]:
     """What made a model, and which scenes it was made with."""
     return {
         "training": asdict(config),
@@ -99,7 +100,7 @@ def _card(data: PairData, config: TrainingConfig, trained: Trained) -> dict[str,
             "processes": distributed.world_size(),
             "threads": torch.get_num_threads(),
         },
-        "best": asdict(trained.best),
+        "kept": asdict(trained.kept),
         "data": {
             "sha256": data.sha256,
             "pairs": {name: len(data.split(name)) for name in data.splits},

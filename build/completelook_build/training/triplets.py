@@ -5,18 +5,15 @@ Paper section 3.5. Shapes: B pairs, K negatives of each.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from completelook_build import distributed
 from completelook_build.features import Split
-
-Mining = Literal["random", "semi-hard"]
-MININGS: tuple[Mining, ...] = get_args(Mining)
+from completelook_build.training.recipe import Mining, TrainingConfig
 
 
 def triplet_hinge(distances: Tensor, margin: float, mining: Mining = "random") -> Tensor:
@@ -40,6 +37,15 @@ def semi_hard(distances: Tensor, margin: float) -> Tensor:
     farther = distances[:, 1:] - distances[:, :1]  # [B, K]
     inside = (farther > 0) & (farther < margin)
     return inside | ~inside.any(dim=1, keepdim=True)
+
+
+def triplet_losses(
+    model: nn.Module, train: Split, config: TrainingConfig, random: np.random.Generator
+) -> Iterator[Tensor]:
+    """The hinge of each batch of an epoch, over the pairs in random order."""
+    for batch in read_triplets(train, config.batch_size, config.negatives, random):
+        distances = model(*(part.to(distributed.device()) for part in batch))
+        yield triplet_hinge(distances, config.margin, config.mining)
 
 
 def read_triplets(
