@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, replace
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -147,7 +148,7 @@ def resnet_file(tmp_path_factory):
 def test_a_file_gives_the_weights(resnet_file):
     first = torch.load(resnet_file, weights_only=True)["conv1.weight"]
     loaded = load_network(str(resnet_file)).module
-    assert torch.equal(loaded.get_parameter("block_1_to_3.0.weight"), first)
+    assert torch.equal(loaded.get_parameter("trunk.0.weight"), first)
 
 
 def test_the_id_changes_with_weights_precision_and_scaling():
@@ -316,3 +317,53 @@ def test_a_family_of_another_version_is_named(tmp_path):
     card = replace(load_network("random:0").card, family="vgg")
     with pytest.raises(WeightsError, match="'vgg': expected one of efficientnet-lite, resnet50"):
         rebuild_network(card, tmp_path / "backbone.pt")
+
+
+def slow_statistics(feature_map):
+    """Mean and deviation of each channel, one by one: [C, H, W] -> [2 C]."""
+    means = [float(np.mean(channel)) for channel in feature_map]
+    deviations = [float(np.std(channel, ddof=1)) for channel in feature_map]
+    return means + deviations
+
+
+@pytest.mark.parametrize(
+    ("source", "channels"),
+    [("random:0", [256, 512, 1024]), ("efficientnet-lite0", [24, 40, 80, 112])],
+)
+@torch.inference_mode()
+def test_stages_are_pooled_beside_the_head(source, channels, images):
+    head, staged = load_network(source), load_network(source, "stages")
+    scaled_images = scaled(images, head.card)
+    regions, pooled = staged.module(scaled_images)
+    expected_regions, expected_head = head.module(scaled_images)
+    size = head.card.pooled_size
+    assert staged.card.pooled_size == pooled.shape[1] == size + 2 * sum(channels)
+    assert torch.equal(regions, expected_regions)
+    assert torch.equal(pooled[:, :size], expected_head)
+    # The last stage is the regions.
+    expected = slow_statistics(regions[0].numpy())
+    assert pooled[0, -2 * channels[-1] :].tolist() == pytest.approx(expected, abs=1e-3)
+    assert head.id("fp32") != staged.id("fp32")
+
+
+@torch.inference_mode()
+def test_what_is_pooled_survives_fusing_scripting_and_the_model_folder(images, tmp_path):
+    network = load_network("efficientnet-lite0", "stages")
+    expected = network.module(scaled(images, network.card))
+    torch.save(network.module.state_dict(), tmp_path / "backbone.pt")
+    card = BackboneCard.from_json(json.loads(json.dumps(asdict(network.card))))
+    rebuilt = Backbone(rebuild_network(card, tmp_path / "backbone.pt"))
+    for answer in (rebuilt(images), rebuilt.script()(images)):
+        for found, wanted in zip(answer, expected, strict=False):
+            assert (found - wanted).abs().max() < 1e-3 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("name", TINY)
+@torch.inference_mode()
+def test_stages_of_timm_models_are_pooled(name, images, tmp_path):
+    source = f"timm:{name}@{make_file(name, tmp_path)}"
+    head, staged = load_network(source), load_network(source, "stages")
+    regions, pooled = staged.module(scaled(images, staged.card))
+    assert pooled.shape == (2, staged.card.pooled_size)
+    assert staged.card.pooled_size > head.card.pooled_size + 2 * staged.card.channels - 1
+    assert torch.equal(regions, head.module(scaled(images, head.card))[0])

@@ -93,3 +93,20 @@ def test_an_attention_scale_that_trains_nothing_but_nan_is_a_wrong_usage(scale, 
 
 def test_a_wrong_option_is_exit_code_2(tmp_path):
     assert run("export", "--model", "m", "--precision", "fp8", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--recipe", "large-data"], "expected one of paper, small-data"),
+        (
+            ["--recipe", "small-data", "--negatives", "4"],
+            "--negatives and --mining are the paper's",
+        ),
+        (["--recipe", "small-data", "--mining", "random"], "are the paper's"),
+    ],
+)
+def test_a_recipe_takes_its_own_options_alone(options, reason, tmp_path):
+    result = CliRunner().invoke(app, ["train", "--data", "d", "--out", str(tmp_path), *options])
+    assert result.exit_code == 2
+    assert reason in " ".join(result.stderr.replace("│", " ").split())

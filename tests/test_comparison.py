@@ -15,7 +15,7 @@ from completelook_build.evaluation.comparison import Comparison, compare
 from completelook_build.evaluation.contenders import CONTENDERS, Contender, Ranked
 from completelook_build.evaluation.material import Material, read_materials, split_by_fold
 from completelook_build.features import make_split
-from completelook_build.training import TrainingConfig
+from completelook_build.training import SmallDataConfig, TrainingConfig
 from planted import CATEGORIES, plant_pairs
 
 
@@ -24,7 +24,8 @@ def material(tmp_path_factory):
     features = plant_pairs(tmp_path_factory.mktemp("pairs"))
     names = ("train", "validation", "test")
     train, validation, test = (make_split(features, name, CATEGORIES) for name in names)
-    return Material(features.data, 7, train, validation, test, lambda: (train, validation))
+    splits = (train, validation, test)
+    return Material(features.data, 7, *splits, lambda: splits[:2], lambda: splits)
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ class Counted:
         return Ranked(distances, f"choice of {config.seed}")
 
 
-def test_every_contender_has_its_row(material, comparison, tmp_path, capsys):
+def test_every_contender_has_its_row(material, comparison, tmp_path, capsys, monkeypatch):
+    few_epochs = partial(SmallDataConfig, epochs=1)
+    monkeypatch.setattr("completelook_build.evaluation.contenders.SmallDataConfig", few_epochs)
     comparison = replace(comparison, seeds=1)
     table = compare(comparison, [material], tmp_path / "out")
     write_comparison(table, tmp_path / "out")
@@ -160,7 +163,9 @@ def in_folds(material, folds):
         features = split_by_fold(material.train.features, fold, folds)
         train, validation, test = (make_split(features, name, CATEGORIES) for name in SPLITS)
         whole = partial(lambda *pair: pair, train, validation)
-        materials.append(Material(features.data, 7, train, validation, test, whole))
+        splits = (train, validation, test)
+        viewed = partial(lambda *three: three, *splits)
+        materials.append(Material(features.data, 7, *splits, whole, viewed))
     return materials
 
 
@@ -234,8 +239,8 @@ def planted(tmp_path, monkeypatch, untrained):
     features = plant_pairs(tmp_path / "data")
     asked = []
 
-    def read_features(data, _backbone, _cache, splits):
-        asked.append(splits)
+    def read_features(data, _backbone, _cache, splits, views=None):
+        asked.append(splits if views is None else views)
         return replace(features, data=data)
 
     monkeypatch.setattr(material_module, "prepare_backbone", lambda *_: untrained.network)
@@ -256,7 +261,11 @@ def test_the_folds_of_a_data_set_share_its_backbone_and_features(planted):
     for fold in folds:
         whole = fold.read_uncropped()
         assert [split.features.data.splits for split in whole] == [fold.data.splits] * 2
-    assert asked == [SPLITS] * 2  # cropped once, whole once
+        taught, validation, test = fold.read_for_small_data()
+        assert len(taught) == len(fold.train) + len(validation)
+        assert test.pairs == fold.test.pairs
+    # Cropped once, whole once, in views once.
+    assert asked == [SPLITS, SPLITS, SmallDataConfig().views]
 
 
 def test_without_folds_the_datas_own_split_is_tested(planted):

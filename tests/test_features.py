@@ -12,8 +12,9 @@ import torch
 from completelook.errors import ImageError
 from completelook_build.data import Box
 from completelook_build.errors import DataError
-from completelook_build.features import FeatureStore, Picture, extract
+from completelook_build.features import FeatureStore, Picture, Views, extract
 from completelook_build.features.store import RowFile
+from completelook_build.features.views import load_views, view_key
 from PIL import Image
 
 
@@ -258,3 +259,55 @@ def test_a_cache_that_cannot_be_written_names_the_option(pictures, tmp_path):
 def test_regions_are_rounded_to_half_precision_alone(pictures, tmp_path):
     features = run(CountingBackbone(), pictures, tmp_path / "cache")
     assert features.regions(np.array([0])).dtype == torch.float32
+
+
+def test_views_are_rows_of_their_own_and_the_plain_one_is_shared(pictures, tmp_path):
+    plain = run(CountingBackbone(), pictures, tmp_path / "cache")
+    more = CountingBackbone()
+    viewed = run(more, pictures, tmp_path / "cache", views=4)
+    assert more.images == 3 * len(pictures)
+    assert (plain.views, viewed.views) == (1, 4)
+    assert levels(viewed) == levels(plain)
+    rows, views = np.arange(20), np.full(20, 1)
+    assert torch.equal(viewed.pooled(rows, views), plain.pooled(rows))  # a mirror of one gray
+    again = CountingBackbone()
+    run(again, pictures, tmp_path / "cache", views=4)
+    assert again.images == 0
+
+
+def test_a_picture_that_cannot_be_read_lacks_every_view(pictures, tmp_path):
+    pictures[2].path.write_bytes(b"no picture")
+    features = run(CountingBackbone(), pictures, tmp_path / "cache", views=3)
+    assert features.broken.tolist() == [number == 2 for number in range(20)]
+
+
+@pytest.fixture
+def noise(tmp_path):
+    path = tmp_path / "noise.png"
+    levels = np.random.default_rng(0).integers(256, size=(300, 260, 3), dtype=np.uint8)
+    Image.fromarray(levels).resize((600, 520)).save(path)
+    return Picture(path, Box(0.1, 0.0, 0.9, 1.0))
+
+
+def test_a_view_is_the_same_whenever_it_is_made(noise):
+    together = load_views(noise, b"key", range(6))
+    for view in range(6):
+        [alone] = load_views(noise, b"key", [view])
+        assert np.array_equal(alone, together[view])
+        assert alone.shape == (224, 224, 3)
+    assert np.array_equal(together[0], noise.load())
+    assert np.array_equal(together[1], noise.load()[:, ::-1])
+    [other] = load_views(noise, b"another key", [2])
+    assert not np.array_equal(other, together[2])
+    assert len({image.tobytes() for image in together}) == 6
+
+
+def test_the_views_of_a_picture_have_keys_of_their_own():
+    assert view_key(b"key", 0) == b"key"
+    assert len({view_key(key, view) for key in (b"a", b"b") for view in range(5)}) == 10
+
+
+@pytest.mark.parametrize(("scenes", "expected"), [(164, 8), (500, 4), (3339, 2)])
+def test_few_scenes_get_more_views(scenes, expected):
+    assert Views(scenes=8).of_scenes(scenes) == expected
+    assert Views().of_scenes(scenes) == 1

@@ -36,9 +36,9 @@ def few_scenes(heads):
     made.standardise_pooled = heads.standardise_pooled
     made.standardise_regions = heads.standardise_regions
     made.project_pooled.fit(torch.randn(40, 2048))
-    norm = made.g_global.layers[1]
-    norm.running_mean.uniform_()
-    norm.running_var.uniform_(0.5, 2)
+    for statistics in made.g_global.layers[1].buffers():
+        if statistics.is_floating_point():
+            statistics.uniform_(0.5, 2)
     return made
 
 

@@ -22,7 +22,7 @@ from completelook_build.training.softmax import learning_rate, scene_batch, scen
 from planted import CATEGORIES, plant_pairs
 
 CONFIG = HeadsConfig(categories=CATEGORIES, projected_size=32, global_skip=True)
-RECIPE = SmallDataConfig(epochs=6, scenes_per_batch=8)
+RECIPE = SmallDataConfig(epochs=12, scenes_per_batch=8)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_it_learns_what_was_planted(features, trained):
 class PoisonedFeatures(PlantedFeatures):
     """One number among all the regions is none."""
 
-    def regions(self, rows):
+    def regions(self, rows, _views=None):
         regions = super().regions(rows)
         regions[0, 0, 0] = float("nan")
         return regions

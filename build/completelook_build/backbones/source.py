@@ -7,6 +7,7 @@ from torch import nn
 
 from completelook_build.backbones import efficientnet_lite, resnet, timm_model
 from completelook_build.backbones.network import BackboneCard, Network
+from completelook_build.backbones.staged import Pooling
 from completelook_build.backbones.weights import load_weights
 from completelook_build.errors import WeightsError
 
@@ -17,21 +18,21 @@ _BUILD: Mapping[str, Callable[[BackboneCard], nn.Module]] = {
 }
 
 
-def load_network(source: str) -> Network:
+def load_network(source: str, pooling: Pooling = "head") -> Network:
     """The network that `--backbone` names; a random one still wants `settle_batch_norms`.
 
     Raises WeightsError where its weights cannot be found, downloaded or read.
     """
     kind, _, rest = source.partition(":")
     if kind == "random":
-        return resnet.random_resnet(source, _seed(source, rest))
+        return resnet.random_resnet(source, _seed(source, rest), pooling)
     if kind == "timm":
-        return timm_model.load_timm_model(source)
+        return timm_model.load_timm_model(source, pooling)
     if source in efficientnet_lite.NAMES:
-        return efficientnet_lite.load_efficientnet_lite(source)
+        return efficientnet_lite.load_efficientnet_lite(source, pooling)
     if source == DEFAULT:
-        return resnet.trained_resnet(source)
-    return resnet.resnet_from_file(Path(source))
+        return resnet.trained_resnet(source, pooling)
+    return resnet.resnet_from_file(Path(source), pooling)
 
 
 def rebuild_network(card: BackboneCard, weights: Path) -> Network:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from completelook_build.backbones.network import BackboneCard, Network
+from completelook_build.backbones.staged import Pooling, mean_and_deviation
 from completelook_build.backbones.weights import EXTRA, WAYS_ON, read_state_dict
 from completelook_build.errors import WeightsError
 
@@ -39,16 +40,26 @@ class TimmModel(nn.Module):
 
     must_be_traced = True  # its list of intermediate maps is nothing that TorchScript compiles
 
-    def __init__(self, model: nn.Module, index: int) -> None:
+    def __init__(self, model: nn.Module, index: int, pooling: Pooling) -> None:
         super().__init__()
         self.model = model
-        self.index = index
+        # The regions' map last; of a transformer not every block, of which neighbors look alike.
+        self.indices = [index] if pooling == "head" else _spread(index)
+        self.pooling = pooling
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, 224, 224] -> regions [B, C, 14, 14] and pooled [B, D]."""
         model: Any = self.model
-        last, maps = model.forward_intermediates(images, indices=[self.index], norm=True)
-        return _on_grid(maps[0]), model.forward_head(last, pre_logits=True)
+        last, maps = model.forward_intermediates(images, indices=self.indices, norm=True)
+        head = model.forward_head(last, pre_logits=True)
+        if self.pooling == "stages":
+            head = torch.cat([head.float(), *map(mean_and_deviation, maps)], dim=1)
+        return _on_grid(maps[-1]), head
+
+
+def _spread(index: int) -> list[int]:
+    """Up to four places from the first map to that of the regions."""
+    return sorted({round(index * part / 3) for part in range(4)})
 
 
 def _on_grid(feature_map: Tensor) -> Tensor:
@@ -61,10 +72,10 @@ def _on_grid(feature_map: Tensor) -> Tensor:
 
 def build(card: BackboneCard) -> nn.Module:
     """The module of a card, its weights still to be loaded. Raises WeightsError without timm."""
-    return _build(card.architecture)
+    return _build(card.architecture, card.pooling)
 
 
-def load_timm_model(source: str) -> Network:
+def load_timm_model(source: str, pooling: Pooling) -> Network:
     """The model of `timm:NAME` or `timm:NAME@FILE`.
 
     Raises WeightsError where timm, the model, a map of stride 16 or the weights are missing.
@@ -74,7 +85,7 @@ def load_timm_model(source: str) -> Network:
     if file:
         options["pretrained_cfg_overlay"] = {"state_dict": dict(read_state_dict(Path(file)))}
     try:
-        module = _build(name, **options)
+        module = _build(name, pooling, **options)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         what = (
@@ -97,11 +108,12 @@ def load_timm_model(source: str) -> Network:
         deviation=tuple(255 * value for value in deviation),
         channels=regions.shape[1],
         pooled_size=pooled.shape[1],
+        pooling=pooling,
     )
     return Network(card, module)
 
 
-def _build(name: str, **options: Any) -> TimmModel:
+def _build(name: str, pooling: Pooling, **options: Any) -> TimmModel:
     timm = import_timm()
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -111,7 +123,7 @@ def _build(name: str, **options: Any) -> TimmModel:
     if config is not None and config.fixed_input_size:
         options["img_size"] = IMAGE_SIZE  # position embeddings are brought to it
     model = timm.create_model(name, num_classes=0, **options).eval()
-    return TimmModel(model, _index_of_regions(model, name)).eval()
+    return TimmModel(model, _index_of_regions(model, name), pooling).eval()
 
 
 def _index_of_regions(model: Any, name: str) -> int:

@@ -13,7 +13,7 @@ from completelook_build.evaluation.baselines import (
 )
 from completelook_build.evaluation.material import Material
 from completelook_build.heads import Distances, Form, HeadsConfig, heads_distances
-from completelook_build.training import TrainingConfig, train_heads
+from completelook_build.training import SmallDataConfig, TrainingConfig, train_heads
 
 _ATTENTION_SCALE = 5.0
 
@@ -73,6 +73,22 @@ def _heads(
     train, validation = (material.train, material.validation) if crop else material.read_uncropped()
     trained = train_heads(train, validation, heads_config, config)
     return Ranked(heads_distances(trained.heads, material.test), f"best epoch {trained.kept.epoch}")
+
+
+def _small_data(material: Material, config: TrainingConfig, *, form: Form = "full") -> Ranked:
+    train, validation, test = material.read_for_small_data()
+    channels, pooled_size = train.sizes
+    recipe = SmallDataConfig(seed=config.seed)
+    heads_config = HeadsConfig(
+        categories=material.data.categories,
+        channels=channels,
+        pooled_size=pooled_size,
+        form=form,
+        projected_size=recipe.projected_size,
+        global_skip=recipe.global_skip,
+    )
+    trained = train_heads(train, validation, heads_config, recipe)
+    return Ranked(heads_distances(trained.heads, test))
 
 
 CONTENDERS = (
@@ -157,5 +173,19 @@ CONTENDERS = (
         "trained, and its epoch chosen, on whole scenes in which the product can be seen; tested "
         "on cropped scenes like the rest.",
         partial(_heads, crop=False),
+    ),
+    Contender(
+        "small_data",
+        "CTL, small-data recipe",
+        "`train --recipe small-data` (docs/training.md): views of each picture, statistics of "
+        "earlier maps beside the pooled vector, a softmax over all training products; a fixed "
+        "number of epochs, the last kept.",
+        _small_data,
+    ),
+    Contender(
+        "small_data_global",
+        "CTL, small-data recipe, global only",
+        "the same with `d = d_global`.",
+        partial(_small_data, form="global_only"),
     ),
 )

@@ -12,6 +12,7 @@ from completelook_build.backbones import Backbone
 from completelook_build.data import SPLITS, Dataset, PairData
 from completelook_build.errors import DataError
 from completelook_build.features import PairFeatures, Split, prepare_backbone, read_features
+from completelook_build.training import SmallDataConfig
 
 _BACKBONE_SEED = 0
 # Of the scenes that a fold does not test; with five folds a tenth of all, as in the data's split.
@@ -23,7 +24,9 @@ _ROWS_AT_ONCE = 4096
 class Material:
     """Splits over one backbone's features.
 
-    `read_uncropped` gives training and validation with whole scenes, in which the products show.
+    `read_uncropped` gives training and validation with whole scenes, in which the products show;
+    `read_for_small_data` the three splits over what the recipe for small data takes of pictures,
+    the validation scenes among those of training.
     """
 
     data: PairData
@@ -32,6 +35,7 @@ class Material:
     validation: Split
     test: Split
     read_uncropped: Callable[[], tuple[Split, Split]]
+    read_for_small_data: Callable[[], tuple[Split, Split, Split]]
 
     @cached_property
     def sha256(self) -> str:
@@ -66,19 +70,31 @@ def read_materials(dataset: Dataset, backbone: str, folds: int | None) -> list[M
         names = SPLITS if folds else ("train", "validation")
         return read_features(dataset.read(crop=False), eager, dataset.features, names)
 
+    @cache
+    def for_small_data() -> PairFeatures:
+        config = SmallDataConfig()
+        network = prepare_backbone(backbone, data, _BACKBONE_SEED, config.pooling)
+        staged = Backbone(network)
+        return read_features(data, staged, dataset.features, SPLITS, views=config.views)
+
     if folds is None:
-        return [_material(features, uncropped, eager.id)]
-    return list(_folded(features, uncropped, eager.id, folds))
+        return [_material(features, uncropped, for_small_data, eager.id)]
+    return list(_folded(features, uncropped, for_small_data, eager.id, folds))
 
 
 def _folded(
-    features: PairFeatures, uncropped: Callable[[], PairFeatures], backbone_id: int, folds: int
+    features: PairFeatures,
+    uncropped: Callable[[], PairFeatures],
+    for_small_data: Callable[[], PairFeatures],
+    backbone_id: int,
+    folds: int,
 ) -> Iterator[Material]:
     for fold in range(folds):
         try:
             yield _material(
                 split_by_fold(features, fold, folds),
                 lambda fold=fold: split_by_fold(uncropped(), fold, folds),  # type: ignore[misc]
+                lambda fold=fold: split_by_fold(for_small_data(), fold, folds),  # type: ignore[misc]
                 backbone_id,
             )
         except DataError as error:
@@ -86,7 +102,10 @@ def _folded(
 
 
 def _material(
-    features: PairFeatures, uncropped: Callable[[], PairFeatures], backbone_id: int
+    features: PairFeatures,
+    uncropped: Callable[[], PairFeatures],
+    for_small_data: Callable[[], PairFeatures],
+    backbone_id: int,
 ) -> Material:
     categories = features.data.categories
     train, validation, test = (features.split(name, categories) for name in SPLITS)
@@ -95,7 +114,18 @@ def _material(
         whole = uncropped()
         return whole.split("train", categories), whole.split("validation", categories)
 
-    return Material(features.data, backbone_id, train, validation, test, read_uncropped)
+    def read_for_small_data() -> tuple[Split, Split, Split]:
+        viewed = for_small_data()
+        validation, test = (viewed.split(name, categories) for name in ("validation", "test"))
+        splits = viewed.data.splits
+        # Nothing is chosen on the validation scenes, so that they teach as well.
+        joined = {**splits, "train": splits["train"] | splits["validation"]}
+        taught = replace(viewed, data=replace(viewed.data, splits=joined))
+        return taught.split("train", categories), validation, test
+
+    return Material(
+        features.data, backbone_id, train, validation, test, read_uncropped, read_for_small_data
+    )
 
 
 def split_by_fold(features: PairFeatures, fold: int, folds: int) -> PairFeatures:

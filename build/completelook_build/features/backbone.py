@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from completelook_build import distributed
-from completelook_build.backbones import Network, load_network, settle_batch_norms
+from completelook_build.backbones import Network, Pooling, load_network, settle_batch_norms
 from completelook_build.console import progress_bar, say
 from completelook_build.data import PairData
 from completelook_build.features.extract import BATCH_SIZE
@@ -16,12 +16,12 @@ from completelook_build.features.split import scene_picture
 _BATCH_NORM_IMAGES = 128
 
 
-def prepare_backbone(source: str, data: PairData, seed: int) -> Network:
+def prepare_backbone(source: str, data: PairData, seed: int, pooling: Pooling = "head") -> Network:
     """The network that `--backbone` names; training pictures set a random one's batch norms.
 
     Raises WeightsError.
     """
-    network = load_network(source)
+    network = load_network(source, pooling)
     say(network.card.as_text())
     if not network.card.is_random:
         return network

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
+from completelook_build.backbones import Pooling
 from completelook_build.features import Views
 
 Mining = Literal["random", "semi-hard"]
@@ -27,6 +28,11 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     mining: Mining = "random"
     seed: int = 0
+
+    views: ClassVar = Views()
+    pooling: ClassVar[Pooling] = "head"
+    projected_size: ClassVar[None] = None
+    global_skip: ClassVar = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,8 @@ class SmallDataConfig:
     product_views: int = 2
     seed: int = 0
 
+    pooling: ClassVar[Pooling] = "stages"
+
     @property
     def views(self) -> Views:
         """The views of each picture that training draws from."""
@@ -64,3 +72,8 @@ RECIPES: Mapping[str, type[TrainingConfig] | type[SmallDataConfig]] = {
     "paper": TrainingConfig,
     "small-data": SmallDataConfig,
 }
+
+
+def recipe_name(config: Recipe) -> str:
+    """What `--recipe` calls it."""
+    return next(name for name, made in RECIPES.items() if isinstance(config, made))

@@ -19,7 +19,7 @@ from completelook_build.heads import HeadsConfig
 from completelook_build.training.checkpoint import Checkpoint
 from completelook_build.training.loop import Trained, train_heads
 from completelook_build.training.model_folder import TrainedModel, save_model, versions
-from completelook_build.training.recipe import Recipe
+from completelook_build.training.recipe import Recipe, recipe_name
 
 
 def train_model(
@@ -39,9 +39,11 @@ def train_model(
     data = dataset.read()
     say(f"{len(data.pairs)} pairs, {describe_dropped(data.dropped)}")
 
-    network = prepare_backbone(backbone, data, config.seed)
+    network = prepare_backbone(backbone, data, config.seed, config.pooling)
     eager = Backbone(network)
-    features = read_features(data, eager, dataset.features, ("train", "validation"))
+    features = read_features(
+        data, eager, dataset.features, ("train", "validation"), views=config.views
+    )
     train = features.split("train", data.categories)
     validation = features.split("validation", data.categories)
 
@@ -50,6 +52,8 @@ def train_model(
         channels=network.card.channels,
         pooled_size=network.card.pooled_size,
         attention_scale=attention_scale,
+        projected_size=config.projected_size,
+        global_skip=config.global_skip,
     )
     _name_untaught(heads, train)
 
@@ -83,6 +87,7 @@ def _origin(
     """What a checkpoint depends on, under the names that a refusal gives."""
     pairs = repr((train.pairs, validation.pairs)).encode()
     return {
+        "recipe": recipe_name(config),
         **asdict(config),
         **asdict(heads),
         "backbone": backbone,
@@ -94,6 +99,7 @@ def _origin(
 def _card(data: PairData, config: Recipe, trained: Trained) -> dict[str, object]:
     """What made a model, and which scenes it was made with."""
     return {
+        "recipe": recipe_name(config),
         "training": asdict(config),
         "machine": {
             "device": distributed.device_name(),
