@@ -6,7 +6,7 @@ of it), N pairs, P products, C categories, D = 128.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ class SceneBatch:
     categories: Tensor  # [N], rows of the category table
     competes: Tensor  # bool [N, P]
     rivals: Tensor  # bool [N, B]
+
+    def to(self, device: torch.device) -> "SceneBatch":
+        """The same with its tensors on a device."""
+        tensors = {name: each for name, each in vars(self).items() if isinstance(each, Tensor)}
+        return replace(self, **{name: each.to(device) for name, each in tensors.items()})
 
 
 def softmax_loss(
@@ -76,7 +81,8 @@ def scene_losses(
         styles = heads.embed_pooled(pooled.to(device))  # [B + P, D]
         regions = scenes.regions(batch.pictures, scene_views).to(device)  # [B, R, channels]
         queries = heads.queries(styles[: len(batch.pictures)], regions)  # [B, C, D]
-        yield softmax_loss(queries, styles[len(batch.pictures) :], batch, config.temperature)
+        products_seen = styles[len(batch.pictures) :]  # [P, D]
+        yield softmax_loss(queries, products_seen, batch.to(device), config.temperature)
 
 
 def step_count(train: Split, config: SmallDataConfig) -> int:
