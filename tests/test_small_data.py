@@ -107,7 +107,7 @@ def test_every_pair_is_met_once_an_epoch(splits):
 
 def test_it_learns_what_was_planted(features, trained):
     test = make_split(features, "test", CATEGORIES)
-    assert pairwise_accuracy(score_split(trained.heads, test)) > 0.9
+    assert pairwise_accuracy(score_split(trained.heads, test)) > 0.8
 
 
 def test_the_last_epoch_is_kept(trained, splits):

@@ -38,8 +38,14 @@ class SceneBatch:
 
     def to(self, device: torch.device) -> "SceneBatch":
         """The same with its tensors on a device."""
-        tensors = {name: each for name, each in vars(self).items() if isinstance(each, Tensor)}
-        return replace(self, **{name: each.to(device) for name, each in tensors.items()})
+        return replace(
+            self,
+            picture_of=self.picture_of.to(device),
+            product_of=self.product_of.to(device),
+            categories=self.categories.to(device),
+            competes=self.competes.to(device),
+            rivals=self.rivals.to(device),
+        )
 
 
 def softmax_loss(
