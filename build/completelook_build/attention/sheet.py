@@ -31,8 +31,8 @@ def attention_sheet(
     scenes: int,
 ) -> Image.Image:
     """One view of each of some scenes, drawn by lot: the photo, saliency, and every category."""
-    chosen = _one_of_each_scene(views, scenes)
-    shown = _frequent_categories(views)
+    chosen = one_of_each_scene(views, scenes)
+    shown = frequent_categories(views, _MOST_CATEGORIES)
     maps = attention_maps(heads, split, np.array([view.row for view in chosen]))
     rows = [
         _row(view, own.astype(np.float64), shown) for view, own in zip(chosen, maps, strict=True)
@@ -50,7 +50,7 @@ def attention_sheet(
     return Grid("Where the model looks", note, ["scene", "saliency", *names], rows).draw()
 
 
-def _one_of_each_scene(views: Sequence[View], scenes: int) -> list[View]:
+def one_of_each_scene(views: Sequence[View], scenes: int) -> list[View]:
     """A random view of each of some random scenes."""
     of_scene: dict[str, list[View]] = {}
     for view in views:
@@ -61,10 +61,10 @@ def _one_of_each_scene(views: Sequence[View], scenes: int) -> list[View]:
     return [own[random.integers(len(own))] for own in (of_scene[names[row]] for row in drawn)]
 
 
-def _frequent_categories(views: Sequence[View]) -> list[int]:
+def frequent_categories(views: Sequence[View], most: int) -> list[int]:
     """The categories of most views, in the order of the table."""
     counts = Counter(view.category for view in views)
-    return sorted(row for row, _ in counts.most_common(_MOST_CATEGORIES))
+    return sorted(row for row, _ in counts.most_common(most))
 
 
 def _row(view: View, maps: Array, shown: Sequence[int]) -> list[Cell]:

@@ -10,12 +10,11 @@ from completelook_build.cli import (
     attention,
     calibrate,
     compare,
-    download,
+    data,
     evaluate,
     export,
+    learn,
     sheet,
-    showroom,
-    stats,
     train,
 )
 
@@ -29,9 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    showroom.showroom,
-    download.download,
-    stats.stats,
+    data.showroom,
+    data.download,
+    data.stats,
+    learn.learn,
     train.train,
     evaluate.evaluate,
     calibrate.calibrate,

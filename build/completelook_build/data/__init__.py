@@ -6,13 +6,14 @@ from completelook_build.data.download import DownloadReport, download_pictures, 
 from completelook_build.data.pairs import Pair, PairData, describe_dropped
 from completelook_build.data.picture_host import RateLimit, is_host
 from completelook_build.data.splits import SPLITS, split_of
-from completelook_build.data.stats import DataDescription, describe, print_tables
+from completelook_build.data.stats import Counts, DataDescription, describe, print_tables
 
 __all__ = [
     "CROP_SIDES",
     "SPLITS",
     "WHOLE_SCENE",
     "Box",
+    "Counts",
     "Crop",
     "DataDescription",
     "Dataset",

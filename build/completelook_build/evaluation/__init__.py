@@ -3,25 +3,39 @@
 from completelook_build.evaluation.calibration import (
     CalibrationReport,
     calibrate_model,
+    fit_calibration,
     read_calibration,
+    write_calibration,
 )
 from completelook_build.evaluation.comparison import COMPARISON_MODULES, Comparison, make_table
+from completelook_build.evaluation.contenders import CONTENDERS, Contender
 from completelook_build.evaluation.evaluate import (
     Evaluation,
+    Figures,
     evaluate_model,
     evaluate_scores,
     print_evaluation,
 )
+from completelook_build.evaluation.material import Material, read_materials
 from completelook_build.evaluation.metrics import (
     CONFIDENCE,
     RESAMPLES,
     Array,
     Estimate,
+    paired_difference,
     scene_weights,
     weighted_means,
     with_interval,
 )
-from completelook_build.evaluation.sheet import make_sheet
+from completelook_build.evaluation.reliability import (
+    BINS,
+    Bin,
+    Outcomes,
+    bins_of,
+    draw_reliability,
+    expected_calibration_error,
+)
+from completelook_build.evaluation.sheet import TEMPLATES, Example, make_example, make_sheet
 from completelook_build.evaluation.table import (
     comparison_as_markdown,
     print_comparison,
@@ -29,25 +43,42 @@ from completelook_build.evaluation.table import (
 )
 
 __all__ = [
+    "BINS",
     "COMPARISON_MODULES",
     "CONFIDENCE",
+    "CONTENDERS",
     "RESAMPLES",
+    "TEMPLATES",
     "Array",
+    "Bin",
     "CalibrationReport",
     "Comparison",
+    "Contender",
     "Estimate",
     "Evaluation",
+    "Example",
+    "Figures",
+    "Material",
+    "Outcomes",
+    "bins_of",
     "calibrate_model",
     "comparison_as_markdown",
+    "draw_reliability",
     "evaluate_model",
     "evaluate_scores",
+    "expected_calibration_error",
+    "fit_calibration",
+    "make_example",
     "make_sheet",
     "make_table",
+    "paired_difference",
     "print_comparison",
     "print_evaluation",
     "read_calibration",
+    "read_materials",
     "scene_weights",
     "weighted_means",
     "with_interval",
+    "write_calibration",
     "write_comparison",
 ]

@@ -5,12 +5,13 @@ DIR/calibration.png     the map and the reliability diagram
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
+from completelook.files import replacing_together
 from completelook.ranking import Calibration
 from sklearn.isotonic import isotonic_regression
 
@@ -72,30 +73,31 @@ def calibrate_model(
         {name: expected_calibration_error(bins[name]) for name in _SPLITS},
         {name: len(splits[name]) for name in _SPLITS},
     )
-    try:
-        with TemporaryDirectory(dir=folder, prefix=".partial-") as beside:
-            picture, file = Path(beside, _PICTURE), Path(beside, _FILE)
-            draw_reliability(calibration, bins, outcomes["test"].distances, picture)
-            file.write_text(
-                _as_json(report, model.heads_id, splits["test"].features.data.sha256),
-                encoding="utf-8",
-            )
-            picture.replace(folder / _PICTURE)
-            file.replace(folder / _FILE)
-    except OSError as error:
-        raise ModelError(f"{folder}: the calibration cannot be written ({error})") from error
-    return report
-
-
-def _as_json(report: CalibrationReport, heads_id: int, data_sha256: str) -> str:
+    draw = partial(draw_reliability, calibration, bins, outcomes["test"].distances)
     content = {
-        "heads_id": f"{heads_id:016x}",
-        **asdict(report.calibration),
-        "fitted_on": {"split": "validation", "data_sha256": data_sha256},
+        **asdict(calibration),
+        "fitted_on": {"split": "validation", "data_sha256": splits["test"].features.data.sha256},
         "pairs": dict(report.pairs),
         "expected_calibration_error": {"bins": BINS, **report.errors},
     }
-    return json.dumps(content, indent=2) + "\n"
+    write_calibration(folder, model.heads_id, content, draw)
+    return report
+
+
+def write_calibration(
+    folder: Path, heads_id: int, content: Mapping[str, object], draw: Callable[[Path], None]
+) -> None:
+    """Store a calibration with the model it was fitted for, and its picture: both or none.
+
+    `content` holds the fields of the Calibration, and how it was made. Raises ModelError.
+    """
+    text = json.dumps({"heads_id": f"{heads_id:016x}", **content}, indent=2) + "\n"
+    try:
+        with replacing_together() as beside:
+            draw(beside(folder / _PICTURE))
+            beside(folder / _FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{folder}: the calibration cannot be written ({error})") from error
 
 
 def read_calibration(folder: Path, heads_id: int) -> Calibration | None:

@@ -36,6 +36,15 @@ class Outcomes:
             np.concatenate([[1.0] + [1 / count] * count for count in counts]),
         )
 
+    @classmethod
+    def together(cls, parts: Sequence["Outcomes"]) -> "Outcomes":
+        """The outcomes of several splits, one after the other."""
+        return cls(
+            np.concatenate([part.distances for part in parts]),
+            np.concatenate([part.is_true for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -48,7 +57,11 @@ class Bin:
 
 def reliability(calibration: Calibration, outcomes: Outcomes) -> tuple[Bin, ...]:
     """The bins that hold an outcome, in rising order."""
-    compatibilities = calibration.compatibility(outcomes.distances)  # [N]
+    return bins_of(calibration.compatibility(outcomes.distances), outcomes)
+
+
+def bins_of(compatibilities: NDArray[np.float64], outcomes: Outcomes) -> tuple[Bin, ...]:
+    """The bins of outcomes whose compatibilities [N] are known, in rising order."""
     rows = np.minimum((compatibilities * BINS).astype(np.int64), BINS - 1)  # [N], 1.0 in the last
     total = outcomes.weights.sum()
     bins = []
@@ -79,14 +92,14 @@ def draw_reliability(
     distances: NDArray[np.float64],
     path: Path,
 ) -> None:
-    """Draw the map over the span of some distances, and each split's bins beside the diagonal."""
+    """Draw the map over the span of some distances, and the bins of one or two splits."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     curve, diagram = figure.subplots(1, 2)
     span = np.linspace(distances.min(), distances.max(), 400)
     curve.plot(span, calibration.compatibility(span), color="#2f6f73")
     curve.set(title="The map", xlabel="distance", ylabel="compatibility", ylim=(-0.02, 1.02))
     diagram.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--")
-    for (name, row), color in zip(bins.items(), ("#b5523b", "#2f6f73"), strict=True):
+    for (name, row), color in zip(bins.items(), ("#b5523b", "#2f6f73"), strict=False):
         diagram.plot(
             [each.compatibility for each in row],
             [each.share_true for each in row],

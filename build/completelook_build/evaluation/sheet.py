@@ -11,16 +11,16 @@ import numpy as np
 from completelook.errors import ImageError
 from completelook.explain import EmbeddedPicture, embedded_picture, shrunk
 from completelook.files import write_text
-from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from completelook_build.data import Dataset
 from completelook_build.features import Picture, Split, scene_picture
 from completelook_build.heads import Distances, heads_distances
-from completelook_build.report import Cell, Grid, save_png
+from completelook_build.report import Cell, Grid, render_page, save_png
 from completelook_build.training import load_model, read_held_out
 
 TOP = 5
+TEMPLATES = "completelook_build.evaluation"
 _SEED = 0
 _SCENE_SIDE, _PRODUCT_SIDE = 480, 200
 
@@ -138,14 +138,9 @@ def _note(examples: Sequence[Example]) -> str:
 
 
 def _page(examples: Sequence[Example], note: str, model_id: str) -> str:
-    environment = Environment(
-        loader=PackageLoader("completelook_build.evaluation", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return render_page(
+        "sheet.html.jinja", TEMPLATES, examples=examples, note=note, model_id=model_id
     )
-    template = environment.get_template("sheet.html.jinja")
-    return template.render(examples=examples, note=note, model_id=model_id)
 
 
 def _grid(examples: Sequence[Example], note: str) -> Grid:

@@ -1,0 +1,171 @@
+"""The self-test: every scene once, by a model that never saw it, and what its distances mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from completelook.ranking import Calibration
+
+from completelook_build.console import say
+from completelook_build.data import Dataset
+from completelook_build.evaluation import (
+    BINS,
+    CONTENDERS,
+    Array,
+    Bin,
+    Contender,
+    Estimate,
+    Evaluation,
+    Material,
+    Outcomes,
+    bins_of,
+    draw_reliability,
+    evaluate_scores,
+    expected_calibration_error,
+    fit_calibration,
+    paired_difference,
+    read_materials,
+    write_calibration,
+)
+from completelook_build.features import Split
+from completelook_build.heads import Distances, PairScore, pair_accuracy, score_pairs
+from completelook_build.training import TrainingConfig
+
+_MODEL, _LOOKALIKE = (
+    next(each for each in CONTENDERS if each.name == name) for name in ("ctl", "raw")
+)
+# What a user might ask of `completelook rank --min-compatibility`.
+_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The pairs of a fold's scenes, as a model of the other folds ranks their products."""
+
+    split: Split
+    distances: Distances
+    scores: Sequence[PairScore]
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The figures over all folds, and what the model has beyond what merely looks alike."""
+
+    folds: tuple[Fold, ...]
+    evaluation: Evaluation
+    lookalike: float  # pairwise accuracy of what looks most like the scene
+    gain: Estimate  # the model's pairwise accuracy beyond that
+
+    def as_json(self) -> dict[str, object]:
+        """The figures as a JSON object."""
+        return {
+            "folds": len(self.folds),
+            **self.evaluation.as_json(),
+            "lookalike_accuracy": self.lookalike,
+            "beyond_lookalike": self.gain.as_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a least compatibility keeps of the products that belong, and of the others."""
+
+    compatibility: float
+    kept: float  # share of the true products
+    let_through: float  # share of random products of the category
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The calibration, and what it was worth on scenes that it was not fitted on."""
+
+    calibration: Calibration
+    bins: tuple[Bin, ...]
+    error: float  # expected calibration error
+    thresholds: tuple[Threshold, ...]
+
+    @property
+    def best_threshold(self) -> Threshold:
+        """The one that tells products that belong from others best."""
+        return max(self.thresholds, key=lambda each: each.kept - each.let_through)
+
+    def as_json(self) -> Mapping[str, object]:
+        """The figures as a JSON object."""
+        return {
+            "expected_calibration_error": self.error,
+            "bins": [asdict(each) for each in self.bins],
+            "thresholds": [asdict(each) for each in self.thresholds],
+        }
+
+
+def run_self_test(dataset: Dataset, backbone: str, folds: int, config: TrainingConfig) -> SelfTest:
+    """Test every scene once, in so many folds. Raises DataError, WeightsError, TrainingError."""
+    materials = read_materials(dataset, backbone, folds)
+    tested, lookalikes = [], []
+    for number, material in enumerate(materials, start=1):
+        say(f"self-test {number} of {folds}")
+        tested.append(_fold(_MODEL, material, config))
+        lookalikes.append(_fold(_LOOKALIKE, material, config))
+    scores = [score for fold in tested for score in fold.scores]
+    lookalike = _accuracies(lookalikes)
+    gain = paired_difference(_accuracies(tested), lookalike, [score.scene for score in scores])
+    evaluation = evaluate_scores(scores, materials[0].data.categories)
+    return SelfTest(tuple(tested), evaluation, float(lookalike.mean()), gain)
+
+
+def _fold(contender: Contender, material: Material, config: TrainingConfig) -> Fold:
+    distances = contender.learn(material, config).distances
+    return Fold(material.test, distances, score_pairs(material.test, distances))
+
+
+def _accuracies(folds: Sequence[Fold]) -> Array:
+    """The pairwise accuracy of every pair, [N]."""
+    return np.array([pair_accuracy(score) for fold in folds for score in fold.scores])
+
+
+def calibrate_by_folds(folder: Path, heads_id: int, test: SelfTest) -> Trust:
+    """Fit what a distance means on every scene's own test, and store it with the model.
+
+    What that is worth is measured fold by fold, under the map that the others give: few photos
+    leave a validation split too small to fit and to judge by. It holds as far as models of most
+    scenes measure distances as the model of all does. Raises ModelError.
+    """
+    parts = [Outcomes.of(fold.scores) for fold in test.folds]
+    together = Outcomes.together(parts)
+    calibration = fit_calibration(together)
+    compatibilities = np.concatenate(
+        [
+            fit_calibration(Outcomes.together(parts[:row] + parts[row + 1 :])).compatibility(
+                own.distances
+            )
+            for row, own in enumerate(parts)
+        ]
+    )  # [N]
+    bins = bins_of(compatibilities, together)
+    trust = Trust(
+        calibration,
+        bins,
+        expected_calibration_error(bins),
+        tuple(_threshold(each, compatibilities, together) for each in _THRESHOLDS),
+    )
+    data = test.folds[0].split.features.data
+    content = {
+        **asdict(calibration),
+        "fitted_on": {"folds": len(parts), "data_sha256": data.sha256},
+        "pairs": {"test": int(together.is_true.sum())},
+        "expected_calibration_error": {"bins": BINS, "test": trust.error},
+    }
+    draw = partial(draw_reliability, calibration, {"self-test": bins}, together.distances)
+    write_calibration(folder, heads_id, content, draw)
+    return trust
+
+
+def _threshold(least: float, compatibilities: Array, outcomes: Outcomes) -> Threshold:
+    shown = compatibilities >= least  # [N]
+    return Threshold(
+        least,
+        float(np.average(shown[outcomes.is_true], weights=outcomes.weights[outcomes.is_true])),
+        float(np.average(shown[~outcomes.is_true], weights=outcomes.weights[~outcomes.is_true])),
+    )
