@@ -5,13 +5,13 @@ import re
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from completelook_build.cli import main
 from completelook_build.data import Dataset
 from completelook_build.evaluation import (
-    Contender,
     Estimate,
     Figures,
     Outcomes,
@@ -35,16 +35,18 @@ FOLDS = 3
 @pytest.fixture(scope="module")
 def materials(tmp_path_factory):
     features = plant_pairs(tmp_path_factory.mktemp("planted"))
-    return [_material(split_by_fold(features, fold, FOLDS), lambda: None, 7) for fold in range(3)]
+    return [
+        _material(split_by_fold(features, fold, FOLDS), lambda: None, lambda: None, 7)
+        for fold in range(3)
+    ]
 
 
 class Oracle:
-    """A contender that is right for every pair but those of some scenes; keeps what it is given."""
+    """Learns to be right for every pair but those of some scenes; keeps what it is given."""
 
     def __init__(self, wrong=()):
         self.wrong = wrong
         self.materials = []
-        self.contender = Contender("oracle", "Oracle", "a note.", self.learn)
 
     def learn(self, material, _):
         self.materials.append(material)
@@ -63,7 +65,7 @@ def oracle(materials):
 @pytest.fixture
 def tested(materials, oracle, monkeypatch):
     monkeypatch.setattr(self_test_module, "read_materials", lambda *_: materials)
-    monkeypatch.setattr(self_test_module, "_MODEL", oracle.contender)
+    monkeypatch.setattr(self_test_module, "learn_by_recipe", oracle.learn)
     return run_self_test(Dataset.of(Path()), "", FOLDS, TrainingConfig())
 
 
@@ -98,7 +100,8 @@ def fold_of(positive, negative, count=40):
     ]
 
     features = SimpleNamespace(data=SimpleNamespace(sha256="0" * 64))
-    return Fold(SimpleNamespace(features=features), None, scores)
+    split: Any = SimpleNamespace(features=features)
+    return Fold(split, lambda _, rows: np.zeros(len(rows), np.float32), scores)
 
 
 def self_test_of(*folds):

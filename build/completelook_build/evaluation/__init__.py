@@ -1,5 +1,6 @@
 """What a model is worth: figures with intervals, comparisons, calibration, a sheet."""
 
+from completelook_build.evaluation.baselines import raw_distances
 from completelook_build.evaluation.calibration import (
     CalibrationReport,
     calibrate_model,
@@ -8,7 +9,7 @@ from completelook_build.evaluation.calibration import (
     write_calibration,
 )
 from completelook_build.evaluation.comparison import COMPARISON_MODULES, Comparison, make_table
-from completelook_build.evaluation.contenders import CONTENDERS, Contender
+from completelook_build.evaluation.contenders import learn_by_recipe
 from completelook_build.evaluation.evaluate import (
     Evaluation,
     Figures,
@@ -16,7 +17,7 @@ from completelook_build.evaluation.evaluate import (
     evaluate_scores,
     print_evaluation,
 )
-from completelook_build.evaluation.material import Material, read_materials
+from completelook_build.evaluation.material import read_materials
 from completelook_build.evaluation.metrics import (
     CONFIDENCE,
     RESAMPLES,
@@ -46,19 +47,16 @@ __all__ = [
     "BINS",
     "COMPARISON_MODULES",
     "CONFIDENCE",
-    "CONTENDERS",
     "RESAMPLES",
     "TEMPLATES",
     "Array",
     "Bin",
     "CalibrationReport",
     "Comparison",
-    "Contender",
     "Estimate",
     "Evaluation",
     "Example",
     "Figures",
-    "Material",
     "Outcomes",
     "bins_of",
     "calibrate_model",
@@ -68,12 +66,14 @@ __all__ = [
     "evaluate_scores",
     "expected_calibration_error",
     "fit_calibration",
+    "learn_by_recipe",
     "make_example",
     "make_sheet",
     "make_table",
     "paired_difference",
     "print_comparison",
     "print_evaluation",
+    "raw_distances",
     "read_calibration",
     "read_materials",
     "scene_weights",

@@ -13,7 +13,7 @@ from completelook_build.evaluation.baselines import (
 )
 from completelook_build.evaluation.material import Material
 from completelook_build.heads import Distances, Form, HeadsConfig, heads_distances
-from completelook_build.training import SmallDataConfig, TrainingConfig, train_heads
+from completelook_build.training import Recipe, SmallDataConfig, TrainingConfig, train_heads
 
 _ATTENTION_SCALE = 5.0
 
@@ -75,10 +75,17 @@ def _heads(
     return Ranked(heads_distances(trained.heads, material.test), f"best epoch {trained.kept.epoch}")
 
 
-def _small_data(material: Material, config: TrainingConfig, *, form: Form = "full") -> Ranked:
+def learn_by_recipe(material: Material, recipe: Recipe) -> Ranked:
+    """What `train` with a recipe makes of a material's scenes."""
+    if isinstance(recipe, SmallDataConfig):
+        return _small_data(material, recipe)
+    return _heads(material, recipe)
+
+
+def _small_data(material: Material, config: Recipe, *, form: Form = "full") -> Ranked:
     train, validation, test = material.read_for_small_data()
     channels, pooled_size = train.sizes
-    recipe = SmallDataConfig(seed=config.seed)
+    recipe = config if isinstance(config, SmallDataConfig) else SmallDataConfig(seed=config.seed)
     heads_config = HeadsConfig(
         categories=material.data.categories,
         channels=channels,

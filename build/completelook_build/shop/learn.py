@@ -17,11 +17,11 @@ from completelook_build.evaluation import print_evaluation
 from completelook_build.export import export_model
 from completelook_build.shop.page import write_page
 from completelook_build.shop.self_test import calibrate_by_folds, run_self_test
-from completelook_build.training import TrainingConfig, load_model, train_model
+from completelook_build.training import Recipe, load_model, train_model
 
 
 def learn_from_photos(
-    dataset: Dataset, out: Path, *, backbone: str, folds: int, config: TrainingConfig
+    dataset: Dataset, out: Path, *, backbone: str, folds: int, recipe: Recipe
 ) -> Path:
     """Train, test, calibrate and export a model; returns the page that tells what it is worth.
 
@@ -32,10 +32,10 @@ def learn_from_photos(
     description = describe(dataset.read())
     print_tables(description)
 
-    train_model(dataset, out, backbone=backbone, config=config)
+    train_model(dataset, out, backbone=backbone, config=recipe)
     model = load_model(out)
 
-    test = run_self_test(dataset, backbone, folds, config)
+    test = run_self_test(dataset, backbone, folds, recipe)
     print_evaluation(test.evaluation)
 
     trust = calibrate_by_folds(out, model.heads_id, test)

@@ -12,30 +12,26 @@ from completelook_build.console import say
 from completelook_build.data import Dataset
 from completelook_build.evaluation import (
     BINS,
-    CONTENDERS,
     Array,
     Bin,
-    Contender,
     Estimate,
     Evaluation,
-    Material,
     Outcomes,
     bins_of,
     draw_reliability,
     evaluate_scores,
     expected_calibration_error,
     fit_calibration,
+    learn_by_recipe,
     paired_difference,
+    raw_distances,
     read_materials,
     write_calibration,
 )
 from completelook_build.features import Split
 from completelook_build.heads import Distances, PairScore, pair_accuracy, score_pairs
-from completelook_build.training import TrainingConfig
+from completelook_build.training import Recipe
 
-_MODEL, _LOOKALIKE = (
-    next(each for each in CONTENDERS if each.name == name) for name in ("ctl", "raw")
-)
 # What a user might ask of `completelook rank --min-compatibility`.
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
@@ -100,14 +96,14 @@ class Trust:
         }
 
 
-def run_self_test(dataset: Dataset, backbone: str, folds: int, config: TrainingConfig) -> SelfTest:
+def run_self_test(dataset: Dataset, backbone: str, folds: int, recipe: Recipe) -> SelfTest:
     """Test every scene once, in so many folds. Raises DataError, WeightsError, TrainingError."""
     materials = read_materials(dataset, backbone, folds)
     tested, lookalikes = [], []
     for number, material in enumerate(materials, start=1):
         say(f"self-test {number} of {folds}")
-        tested.append(_fold(_MODEL, material, config))
-        lookalikes.append(_fold(_LOOKALIKE, material, config))
+        tested.append(_fold(material.test, learn_by_recipe(material, recipe).distances))
+        lookalikes.append(_fold(material.test, raw_distances(material.test)))
     scores = [score for fold in tested for score in fold.scores]
     lookalike = _accuracies(lookalikes)
     gain = paired_difference(_accuracies(tested), lookalike, [score.scene for score in scores])
@@ -115,9 +111,8 @@ def run_self_test(dataset: Dataset, backbone: str, folds: int, config: TrainingC
     return SelfTest(tuple(tested), evaluation, float(lookalike.mean()), gain)
 
 
-def _fold(contender: Contender, material: Material, config: TrainingConfig) -> Fold:
-    distances = contender.learn(material, config).distances
-    return Fold(material.test, distances, score_pairs(material.test, distances))
+def _fold(split: Split, distances: Distances) -> Fold:
+    return Fold(split, distances, score_pairs(split, distances))
 
 
 def _accuracies(folds: Sequence[Fold]) -> Array:
