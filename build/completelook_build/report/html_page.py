@@ -8,7 +8,10 @@ _STYLES = "completelook_build.report"
 
 
 def render_page(template: str, *rooms: str, **content: object) -> str:
-    """A page from a template of one of some packages; styles are those of all reports."""
+    """A page from a template of one of some packages, which may include the style of all reports.
+
+    Texts are escaped. Beside Jinja's filters a template has `in_100` and `counted`.
+    """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(room, "") for room in (*rooms, _STYLES)]),
         autoescape=True,
@@ -20,7 +23,10 @@ def render_page(template: str, *rooms: str, **content: object) -> str:
 
 
 def in_100(share: float) -> str:
-    """A share as how many of 100: 0.657 is "66". What is not quite none or all is not called so."""
+    """A share as how many of 100, as people say it: 0.657 is "66".
+
+    What is not quite none or all is not called so, and what is not defined is a dash.
+    """
     if math.isnan(share):
         return "-"
     if 0 < share < 0.005:
