@@ -1,5 +1,7 @@
 """What the stand-in makes of convolutions on a CPU answers as the module that was saved."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from completelook.server.pytorch_backend.convolutions import (
@@ -331,3 +333,38 @@ def test_what_can_be_packed_is_without_a_warning():
     assert packed is not module
     torch.testing.assert_close(packed(pictures(2)), module(pictures(2)), atol=1e-5, rtol=1e-5)
     assert warned == []
+
+
+@torch.inference_mode()
+def test_a_number_is_added_to_packed_convolutions():
+    class AddsNumber(Residual):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.relu(self.shortcut(images) + 1) + 2
+
+    module = scripted(AddsNumber())
+    packed = pack_convolutions(module, [pictures(2)])
+    torch.testing.assert_close(packed(pictures(3)), module(pictures(3)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.usefixtures("two_threads")
+def test_no_weight_changes_its_layout_while_a_batch_is_answered(batch, capfd):
+    # On some processors oneDNN wants two layouts of these, for one picture and for several.
+    module = scripted(nn.Sequential(nn.Conv2d(3, 512, 1), nn.Conv2d(512, 512, 3, padding=1)))
+    packed = pack_convolutions(module, [pictures(2, side=7)])
+    images = pictures(batch, side=7)
+    packed(images)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        packed(images)
+    said = capfd.readouterr().out
+    assert said.count("exec,cpu,convolution") == 2
+    assert "exec,cpu,reorder" not in said

@@ -1,8 +1,8 @@
 """Convolutions on a CPU as oneDNN runs them fastest: weights in its own layout, what follows fused.
 
 libtorch brings the weights of every convolution into that layout on every call, a quarter of
-a ResNet50's time at batch 1, and goes over each result once more for a ReLU and once for an
-addition, whose sum it puts into memory of its own. The layout cannot be saved in a TorchScript
+a ResNet50's time at batch 1, and goes over each result once more for a ReLU or ReLU6 and once for
+an addition, whose sum it puts into memory of its own. The layout cannot be saved in a TorchScript
 file, so it is made when a model is loaded.
 """
 
@@ -46,7 +46,8 @@ def pack_convolutions(
 
     The sizes of the pictures that `example` leads through it are those that the layouts are best
     for; others are answered as well. So is any batch size, where the example is a batch of two or
-    more. Results differ by rounding: what is fused is not rounded in between.
+    more: one picture on all threads then has layouts of its own. Results differ by rounding: what
+    is fused is not rounded in between.
 
     Raises RuntimeError for a module that cannot be written anew in this way, and anything where
     torch's private functions are not those of this version.
@@ -59,14 +60,26 @@ def pack_convolutions(
         return None  # The module changes while it runs.
     graph.eraseInput(0)
     for pattern, replacement in _REWRITES.items():
+        if "%other" in pattern and _adds_numbers(graph):
+            continue  # A pattern does not tell them from tensors.
         torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
     convolutions = _convolutions(graph, example)
-    weights = [each.pack(graph) for each in convolutions]
+    weights = [each.pack() for each in convolutions]
+    weights_alone = [
+        each.pack_alone(packed) for each, packed in zip(convolutions, weights, strict=True)
+    ]
     for each in convolutions:
+        each.take_weight_from_outside(graph)
         each.add_in_place(graph)
     function = torch._C._create_function_from_graph("forward", graph)
-    function(*example, *weights)
-    return lambda *inputs: function(*inputs, *weights)
+    all_threads = torch.get_num_threads()
+
+    def run(*inputs: Tensor) -> Any:
+        alone = len(inputs[0]) == 1 and torch.get_num_threads() == all_threads
+        return function(*inputs, *(weights_alone if alone else weights))
+
+    run(*example)
+    return run
 
 
 def _fits(module: torch.jit.ScriptModule) -> bool:
@@ -78,6 +91,11 @@ def _fits(module: torch.jit.ScriptModule) -> bool:
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         supported.add(torch.bfloat16)
     return bool(kinds) and kinds <= supported
+
+
+def _adds_numbers(graph: torch.Graph) -> bool:
+    sums = [node for node in graph.nodes() if node.kind() in ("aten::add", "aten::add_")]
+    return any(list(node.inputs())[1].type().kind() != "TensorType" for node in sums)
 
 
 def _rewrites() -> Mapping[str, str]:
@@ -147,16 +165,29 @@ class _Convolution:
     input_size: list[int]
     adds_same_size: bool
 
-    def pack(self, graph: torch.Graph) -> Tensor:
-        """Make the weight a further input of the graph, and give its packed value."""
-        position = 2 if _adds(self.node) else 1
-        arguments = list(self.node.inputs())[position : position + 6]
+    def pack(self) -> Tensor:
+        """The packed weight, best for the pictures of the example."""
+        return self._packed_for(self.input_size)
+
+    def pack_alone(self, packed: Tensor) -> Tensor:
+        """The packed weight best for one picture: the one for several, where that is the same."""
+        alone = self._packed_for([1, *self.input_size[1:]])
+        layout = torch.ops.mkldnn._get_mkldnn_serialized_md
+        return packed if torch.equal(layout(alone), layout(packed)) else alone
+
+    def _packed_for(self, input_size: Sequence[int]) -> Tensor:
+        arguments = list(self.node.inputs())[self._weight_position :][:6]
         weight, _, *settings = (argument.toIValue() for argument in arguments)
-        self.node.replaceInput(position, graph.addInput())
-        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            weight, *settings, self.input_size
-        )
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *settings, input_size)
         return packed
+
+    def take_weight_from_outside(self, graph: torch.Graph) -> None:
+        """Make the weight a further input of the graph."""
+        self.node.replaceInput(self._weight_position, graph.addInput())
+
+    @property
+    def _weight_position(self) -> int:
+        return 2 if _adds(self.node) else 1
 
     def add_in_place(self, graph: torch.Graph) -> None:
         """Put the sum where the added tensor lies, if it is a convolution's and not needed later.
