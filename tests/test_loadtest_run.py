@@ -96,13 +96,15 @@ def loadtest(fake: FakeTriton, folder: Path, catalog: Path, *options: str):
     command = [sys.executable, "-m", "completelook_load.traffic", "--server", fake.address]
     command += ["--pictures", str(folder / "pictures"), "--catalog", str(catalog), *options]
     command += ["--reports", str(folder / "reports"), "--rates", "20", "--stage-s", "1"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_run_writes_its_reports(triton: FakeTriton, tmp_path: Path, catalog_path: Path) -> None:
-    done = loadtest(triton, tmp_path, catalog_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("holds: ") == 4
+    done = loadtest(triton, tmp_path, catalog_path, "--objective-p95-s", "60")
+    held, missed = done.stdout.count("holds: "), done.stdout.count("MISSED: ")
+    # A busy machine may well miss an objective.
+    assert held + missed == 4, done.stderr
+    assert done.returncode == (missed > 0)
     reports = tmp_path / "reports"
     run = Run.from_json((reports / "run.json").read_text())
     assert [each.answered for each in run.stages.values()] == [20, 80, 20]
