@@ -110,8 +110,9 @@ def test_answer_to_fewer_outputs_is_all_that_a_later_request_gets(client, cachin
     infer(client, EMBED_SCENE.name, {"IMAGE": noise(4)[None]}, ["SCENE_EMBEDDING"])
     with pytest.raises(ContractError, match="gave nothing for CONTEXT_EMBEDDINGS"):
         caching_look.embed_scene(noise(4))
-    assert caching_look.embed_scene(noise(4), regions=True).contexts is not None
-    assert caching_look.embed_scene(noise(5)).contexts is not None
+    explained = caching_look.embed_scene(noise(4), regions=True)
+    unseen = caching_look.embed_scene(noise(5))
+    assert explained.contexts.shape == unseen.contexts.shape == (2, 128)
 
 
 def write_cached_ensemble(repository: Path) -> None:
