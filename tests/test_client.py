@@ -307,6 +307,15 @@ def test_a_lasting_overload_is_reported_after_few_attempts(
     assert triton.calls["ModelInfer"] <= 4
 
 
+def test_without_retries_the_first_refusal_is_raised(triton: FakeTriton) -> None:
+    triton.fail("ModelInfer", grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size", times=1)
+    with CompleteLook(triton.address, timeout_s=10, retries=False) as look:
+        with pytest.raises(ServerOverloaded):
+            look.embed_product(picture(1))
+        assert triton.calls["ModelInfer"] == 1
+        look.embed_product(picture(1))
+
+
 def test_retries_stop_when_most_requests_fail(look: CompleteLook, triton: FakeTriton) -> None:
     triton.fail("ModelInfer", grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
     for _ in range(5):

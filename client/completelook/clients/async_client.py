@@ -49,10 +49,12 @@ class AsyncCompleteLook:
     cancelled task cancels its request. The methods and the errors are those of CompleteLook.
     """
 
-    def __init__(self, server: str = "localhost:8001", *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, server: str = "localhost:8001", *, timeout_s: float = 30.0, retries: bool = True
+    ) -> None:
         """See CompleteLook."""
         self.server = server
-        self._connection = AsyncConnection(server, timeout_s=timeout_s)
+        self._connection = AsyncConnection(server, timeout_s=timeout_s, retries=retries)
         self._places = asyncio.Semaphore(_IN_FLIGHT)
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, "completelook-download")
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()

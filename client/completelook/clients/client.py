@@ -34,13 +34,17 @@ class CompleteLook:
     server fails, and ImageError when a picture cannot be read.
     """
 
-    def __init__(self, server: str = "localhost:8001", *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, server: str = "localhost:8001", *, timeout_s: float = 30.0, retries: bool = True
+    ) -> None:
         """`timeout_s` bounds each request, its retries under overload included.
+
+        Without `retries` the first refusal is raised: for who measures, or tries again by itself.
 
         Raises UsageError for what is no HOST:PORT.
         """
         self.server = server
-        self._connection = Connection(server, timeout_s=timeout_s)
+        self._connection = Connection(server, timeout_s=timeout_s, retries=retries)
         self._served = ServedModel()
 
     def __enter__(self) -> Self:

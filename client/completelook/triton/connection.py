@@ -39,7 +39,7 @@ _SERVICE_CONFIG = {
 }
 
 # Given options replace tritonclient's own, the unlimited message sizes included.
-CHANNEL_OPTIONS = [
+_CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
@@ -60,7 +60,7 @@ CHANNEL_OPTIONS = [
 class Wire:
     """What every connection to one Triton server shares: its address, its words, its failures."""
 
-    def __init__(self, server: str, *, timeout_s: float) -> None:
+    def __init__(self, server: str, *, timeout_s: float, retries: bool = True) -> None:
         if not _HOST_AND_PORT.fullmatch(server):
             raise UsageError(
                 f"{server!r} is no server address: give Triton's gRPC endpoint as HOST:PORT, "
@@ -68,6 +68,7 @@ class Wire:
             )
         self.server = server
         self._timeout_s = timeout_s
+        self._channel_options = [*_CHANNEL_OPTIONS, ("grpc.enable_retries", int(retries))]
 
     def _outputs(self, answer: InferResult, model: Model) -> dict[str, NDArray[Any]]:
         """The model's outputs by name, without a batch dimension."""
@@ -105,13 +106,12 @@ class Connection(Wire):
 
     Making it raises UsageError for what is no address, every method ServerUnavailable,
     ServerOverloaded, ServerTimeout, ContractError or plain ServerError.
-    Without `retries` the first refusal counts, as a load test wants it.
+    Without `retries` the first refusal counts.
     """
 
     def __init__(self, server: str, *, timeout_s: float, retries: bool = True) -> None:
-        super().__init__(server, timeout_s=timeout_s)
-        options = [*CHANNEL_OPTIONS, ("grpc.enable_retries", int(retries))]
-        self._client = InferenceServerClient(server, channel_args=options)
+        super().__init__(server, timeout_s=timeout_s, retries=retries)
+        self._client = InferenceServerClient(server, channel_args=self._channel_options)
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -163,7 +163,7 @@ class AsyncConnection(Wire):
     @cached_property
     def _client(self) -> AsyncInferenceServerClient:
         # Not before the first question: a channel belongs to the loop that runs when it is made.
-        return AsyncInferenceServerClient(self.server, channel_args=CHANNEL_OPTIONS)
+        return AsyncInferenceServerClient(self.server, channel_args=self._channel_options)
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""

@@ -17,7 +17,7 @@ import grpc.experimental.gevent
 # isort: on
 
 import numpy as np
-from completelook import Catalog
+from completelook import Catalog, CompleteLook
 from completelook.errors import CompleteLookError
 from completelook.files import write_text
 from completelook_build.console import say
@@ -27,7 +27,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from completelook_load.inputs import CATALOG, PICTURES, decode, find_pictures
 from completelook_load.traffic.ramp import Plan, parse_rates, run_ramp
-from completelook_load.traffic.request import MIX, Outcome, RequestMix, Shopper
+from completelook_load.traffic.request import MIX, TIMEOUT_S, Outcome, RequestMix
 from completelook_load.traffic.schedule import arrival_times, send_on_time
 from completelook_load.traffic.stage import read_counters
 
@@ -62,16 +62,17 @@ def prepare(environment: Environment, **_: Any) -> None:
         sys.exit("error: no server is named: give --host HOST:PORT, Triton's gRPC endpoint")
     open_loop = options.ramp is not None or options.arrival_rate is not None
     environment.user_classes = [_chosen(options)]
-    shopper = Shopper(environment.host)
+    # A refusal is to be seen, not tried again.
+    look = CompleteLook(environment.host, timeout_s=TIMEOUT_S, retries=False)
     # An open channel would keep the process from ending.
-    environment.events.quit.add_listener(lambda **_: shopper.close())  # type: ignore[no-untyped-call]
+    environment.events.quit.add_listener(lambda **_: look.close())  # type: ignore[no-untyped-call]
     try:
         pictures = find_pictures(options.pictures)
         sources = decode(pictures) if open_loop else pictures
-        _Load.requests = RequestMix(shopper, Catalog.open(options.catalog), sources, _SEED)
+        _Load.requests = RequestMix(look, Catalog.open(options.catalog), sources, _SEED)
         _Load.requests.check()
     except CompleteLookError as error:
-        shopper.close()
+        look.close()
         sys.exit(f"error: {' '.join(str(error).split())}")
 
 

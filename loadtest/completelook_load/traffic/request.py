@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from completelook import Catalog, CompleteLook, ImageSource
 from completelook.errors import CompleteLookError, ServerOverloaded
-from completelook.triton import Connection
 from tritonclient.utils import InferenceServerException
 
 # What users ask for, out of ten requests.
@@ -37,22 +36,13 @@ class Outcome:
         return self.sent_s - self.due_s
 
 
-class Shopper(CompleteLook):
-    """The client library as users have it, but a refusal is not tried again: it is to be seen."""
-
-    def __init__(self, server: str) -> None:
-        super().__init__(server, timeout_s=TIMEOUT_S)
-        self._connection.close()
-        self._connection = Connection(server, timeout_s=TIMEOUT_S, retries=False)
-
-
 class RequestMix:
     """Asks a server for things, in the mix, about pictures in turn."""
 
     def __init__(
-        self, shopper: CompleteLook, catalog: Catalog, pictures: Sequence[ImageSource], seed: int
+        self, look: CompleteLook, catalog: Catalog, pictures: Sequence[ImageSource], seed: int
     ) -> None:
-        self._shopper = shopper
+        self._look = look
         self._catalog = catalog
         self._pictures = pictures
         self._random = random.Random(seed)
@@ -78,11 +68,11 @@ class RequestMix:
     def _perform(self, kind: str, picture: ImageSource) -> None:
         match kind:
             case "embed_scene":
-                self._shopper.embed_scene(picture)
+                self._look.embed_scene(picture)
             case "rank":
-                self._shopper.rank_scene(picture, self._catalog)
+                self._look.rank_scene(picture, self._catalog)
             case "embed_product":
-                self._shopper.embed_product(picture)
+                self._look.embed_product(picture)
             case _:
                 raise ValueError(f"kind is {kind!r}, expected one of {', '.join(MIX)}")
 
