@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from completelook_build.attention.boxes import coverage
 from completelook_build.attention.report import (
     STUDY_MODULES,
     as_json,
     as_markdown,
+    method,
     print_study,
     study_model,
 )
 from completelook_build.attention.study import (
+    AttentionStudy,
     View,
     figures,
     find_views,
@@ -25,7 +28,7 @@ from completelook_build.attention.study import (
     peak_inside,
     read_anchors,
 )
-from completelook_build.data import WHOLE_SCENE, Box, Crop, Dataset
+from completelook_build.data import WHOLE_SCENE, Box, Crop, Dataset, read_boxes
 from completelook_build.errors import DataError
 from completelook_build.evaluation.metrics import scene_weights
 from completelook_build.features import Picture
@@ -172,7 +175,7 @@ def test_a_view_is_counted_once_and_a_lost_anchor_is_told_from_none(split):
     box = Box(0.1, 0.1, 0.5, 0.5)
     scenes = sorted({pair.scene for pair in split.pairs})
     anchors = {scene: {"Rugs": box} for scene in scenes[1:]}
-    views, cut_away = find_views(split, ("Lamps", "Rugs"), anchors)
+    views, cut_away = find_views(split, ("Lamps", "Rugs"), anchors, {})
     keys = {(pair.scene, pair.category) for pair in split.pairs}
     assert len(split.pairs) > len(views) == len(keys)
     assert cut_away == 0
@@ -185,10 +188,102 @@ def test_an_anchor_that_the_crop_leaves_out_is_counted_once_a_view(split):
     pairs = tuple(replace(pair, crop=right) for pair in split.pairs)
     boxes = {"Rugs": Box(0.1, 0.1, 0.5, 0.5), "Lamps": Box(0.4, 0.1, 0.6, 0.5)}
     anchors = {pair.scene: boxes for pair in pairs}
-    views, cut_away = find_views(replace(split, pairs=pairs), ("Lamps", "Rugs"), anchors)
+    views, cut_away = find_views(replace(split, pairs=pairs), ("Lamps", "Rugs"), anchors, {})
     assert cut_away == len({pair.scene for pair in pairs if pair.category == "Rugs"}) > 0
     for view in views:
         assert view.anchor == (None if view.category == 1 else pytest.approx((0, 0.1, 0.2, 0.5)))
+
+
+def slow_coverage(boxes):
+    """Pixel by pixel of the 224 x 224 that the model sees."""
+    inside = [[0.0] * 14 for _ in range(14)]
+    for y in range(224):
+        for x in range(224):
+            if any(
+                round(b.left * 224) <= x < round(b.right * 224)
+                and round(b.top * 224) <= y < round(b.bottom * 224)
+                for b in boxes
+            ):
+                inside[y // 16][x // 16] += 1 / 256
+    return np.array(inside)
+
+
+def test_boxes_cover_what_lies_in_any_of_them_overlaps_once():
+    boxes = [Box(0.1, 0.2, 0.5, 0.63), Box(0.3, 0.1, 0.7, 0.4), Box(0.9, 0.9, 1.0, 1.0)]
+    assert coverage(boxes) == pytest.approx(slow_coverage(boxes))
+    assert coverage([boxes[0], boxes[0]]) == pytest.approx(coverage(boxes[:1]))
+    assert not coverage([]).any()
+
+
+def test_figures_on_boxes_are_averages_over_the_views_that_show_one():
+    boxes = [[Box(0, 0, 0.5, 0.5)], [], [Box(0.2, 0.2, 0.9, 0.4), Box(0.1, 0.1, 0.3, 0.8)], []]
+    views = [replace(v, boxes=tuple(b)) for v, b in zip(views_of([None] * 4), boxes, strict=True)]
+    attention = np.stack([random_map(seed) for seed in range(4)])
+    saliency = np.stack([random_map(seed) for seed in range(4, 8)])
+    found = figures(views, attention, saliency).boxes
+    covered = [slow_coverage(boxes[index]) for index in (0, 2)]
+    areas = [own.mean() for own in covered]
+    looked, stands_out = (
+        [float((maps[index] * own).sum()) for index, own in zip((0, 2), covered, strict=True)]
+        for maps in (attention, saliency)
+    )
+    assert found.area.value == pytest.approx(sum(areas) / 2)
+    assert found.attention.value == pytest.approx(sum(looked) / 2)
+    assert found.saliency.value == pytest.approx(sum(stands_out) / 2)
+    assert found.attention_ratio.value == pytest.approx(sum(looked) / sum(areas))
+    assert found.saliency_ratio.value == pytest.approx(sum(stands_out) / sum(areas))
+    assert found.beyond_saliency.value == pytest.approx((sum(looked) - sum(stands_out)) / 2)
+
+
+def test_boxes_are_moved_into_the_crop_and_those_outside_are_left_out(split):
+    right = Crop(Box(0.5, 0.0, 1.0, 1.0), "right")
+    pairs = tuple(replace(pair, crop=right) for pair in split.pairs)
+    boxes = {pair.scene: (Box(0.1, 0.1, 0.4, 0.5), Box(0.4, 0.1, 0.75, 0.5)) for pair in pairs}
+    views, _ = find_views(replace(split, pairs=pairs), ("Lamps", "Rugs"), {}, boxes)
+    for view in views:
+        assert list(view.boxes) == [pytest.approx((0, 0.1, 0.5, 0.5))]
+
+
+def test_the_boxes_of_a_scene_are_those_of_all_its_lines(tmp_path):
+    lines = [
+        {"scene": "s", "product": "p", "bbox": [0, 0, 0.5, 0.5]},
+        {"scene": "s", "product": "unknown", "bbox": [0.01, 0, 1, 1]},
+        {"scene": "s", "product": "q", "bbox": [0, 0, 0.5, 0.5]},
+        {"scene": "t", "product": "p", "bbox": None},
+        {"scene": "t", "product": "p", "bbox": [0, 0, 2, 1]},
+        {"scene": "t"},
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert read_boxes(path) == {"s": (Box(0, 0, 0.5, 0.5), Box(0.01, 0, 1, 1))}
+
+
+@pytest.mark.parametrize(
+    ("on_boxes", "answer"),
+    [
+        pytest.param([1.0] * 10, "asks for? Yes.", id="on them"),
+        pytest.param([0.0] * 10, "asks for? No, less.", id="beside them"),
+        pytest.param([0.0, 1.0] * 5, "asks for? This data does not tell.", id="now and then"),
+    ],
+)
+def test_without_anchors_the_study_answers_whether_the_boxes_are_looked_at(on_boxes, answer):
+    """Boxes that are the left half, and in each scene the share of its maps that lies there."""
+    left = np.zeros((14, 14))
+    left[:, :7] = 1 / 98
+    maps = np.stack([share * left + (1 - share) * left[:, ::-1] for share in on_boxes])
+    views = [replace(view, boxes=(Box(0, 0, 0.5, 1),)) for view in views_of([None] * 20)]
+    own = figures(views, np.repeat(maps, 2, axis=0), np.stack([random_map(0)] * 20))
+    study = AttentionStudy(own, {"Shoes": own}, tuple(views), has_anchors=False, cut_away=0)
+    assert answer in method(study)
+    assert "| boxes, area |" in as_markdown(study)
+
+
+def test_without_anchors_and_boxes_only_the_entropy_is_told():
+    maps = np.stack([random_map(seed) for seed in range(4)])
+    own = figures(views_of([None] * 4), maps, maps)
+    study = AttentionStudy(own, {"Shoes": own}, (), has_anchors=False, cut_away=0)
+    assert "neither anchors.json" in method(study)
+    assert "ratio" not in as_markdown(study)
 
 
 def test_data_without_anchors_is_no_error(tmp_path):
@@ -257,7 +352,7 @@ def test_the_table_has_a_row_for_each_category(study, capsys):
     assert f"{found.overall.attention.mass_ratio.value:.3f}" in printed
 
 
-def test_without_anchors_only_the_entropy_is_told(
+def test_without_anchors_the_boxes_and_the_entropy_are_told(
     small_showroom, small_showroom_model, tmp_path, capsys
 ):
     showroom = tmp_path / "showroom"
@@ -269,5 +364,7 @@ def test_without_anchors_only_the_entropy_is_told(
     assert 0 < written["overall"]["attention"]["entropy"]["value"] <= 1
     print_study(found)
     printed = capsys.readouterr().out
-    assert "no anchors.json" in printed
-    assert "ratio" not in printed
+    assert f"{found.overall.boxes.attention_ratio.value:.3f}" in printed
+    assert written["overall"]["boxes"]["area"]["value"] == found.overall.boxes.area.value
+    assert "pointing" not in printed
+    assert max(map(len, printed.splitlines())) <= 100

@@ -22,7 +22,7 @@ from completelook_build.attention.study import (
     study_attention,
 )
 from completelook_build.console import print_figures
-from completelook_build.data import Dataset
+from completelook_build.data import Dataset, read_boxes
 from completelook_build.evaluation import CONFIDENCE, RESAMPLES, Estimate
 from completelook_build.report import made_by, markdown_table, save_png
 from completelook_build.training import load_model, read_held_out
@@ -41,7 +41,8 @@ def study_model(
     model = load_model(folder)
     test = read_held_out(model, dataset, ("test",), trained_scenes=trained_scenes)["test"]
     anchors = read_anchors(dataset.pairs)
-    study = study_attention(model.heads, test, model.config.categories, anchors)
+    boxes = read_boxes(dataset.pairs)
+    study = study_attention(model.heads, test, model.config.categories, anchors, boxes)
     sheet = attention_sheet(model.heads, test, model.config.categories, study.views, scenes=scenes)
     figures = {**as_json(study), "made_by": made_by(*STUDY_MODULES)}
     write_text(out / "attention.json", json.dumps(figures, indent=2) + "\n")
@@ -106,13 +107,33 @@ def method(study: AttentionStudy) -> str:
         f"{study.overall.scenes} scenes."
     )
     if not study.has_anchors:
-        return f"{text} The data has no anchors.json beside the pairs, so nothing else is measured."
+        return f"{text} {_about_boxes(study.overall)}"
     return (
         f"{text} Area: the anchor box's share of the crop. Mass ratio: the mean mass inside the "
         "box over the mean area. Pointing: how often the map's peak is inside, by chance the area. "
         f"Without these: {study.cut_away} views whose anchor is cut away and "
         f"{study.without_anchor} without an anchor."
     )
+
+
+def _about_boxes(overall: AttentionFigures) -> str:
+    """What the figures on boxes mean, and whether the attention is on them."""
+    if math.isnan(overall.boxes.area.value):
+        return "The data has neither anchors.json beside the pairs nor boxes: that is all of it."
+    more_than_area = _answer(overall.boxes.attention_ratio, 1.0)
+    more_than_saliency = _answer(overall.boxes.beyond_saliency, 0.0)
+    return (
+        "Boxes: those of all products in the scene together, as they lie in the crop; in an outfit "
+        "they stand in for the person. Mass ratio: the mean mass inside over the mean area. Is the "
+        f"attention on the boxes more than their area asks for? {more_than_area} More than the "
+        f"saliency is? {more_than_saliency}"
+    )
+
+
+def _answer(estimate: Estimate, even: float) -> str:
+    if estimate.low > even:
+        return "Yes."
+    return "No, less." if estimate.high < even else "This data does not tell."
 
 
 def _columns(own: AttentionFigures, has_anchors: bool) -> Mapping[str, Estimate]:
@@ -122,7 +143,7 @@ def _columns(own: AttentionFigures, has_anchors: bool) -> Mapping[str, Estimate]
         "entropy, saliency": own.saliency.entropy,
     }
     if not has_anchors:
-        return entropies
+        return entropies if math.isnan(own.boxes.area.value) else {**_box_columns(own), **entropies}
     return {
         "area": own.area_share,
         "mass, attention": own.attention.mass,
@@ -131,4 +152,14 @@ def _columns(own: AttentionFigures, has_anchors: bool) -> Mapping[str, Estimate]
         "pointing, attention": own.attention.pointing,
         "pointing, saliency": own.saliency.pointing,
         **entropies,
+    }
+
+
+def _box_columns(own: AttentionFigures) -> Mapping[str, Estimate]:
+    return {
+        "boxes, area": own.boxes.area,
+        "mass, attention": own.boxes.attention,
+        "mass, saliency": own.boxes.saliency,
+        "mass ratio, attention": own.boxes.attention_ratio,
+        "mass ratio, saliency": own.boxes.saliency_ratio,
     }

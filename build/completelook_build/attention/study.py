@@ -4,7 +4,8 @@ Where the data has anchors.json beside the pairs ({scene: {category: [left, top,
 whole-scene coordinates, as the showroom writes it), the attention is held against the anchor's box:
 how much of its mass is inside, and whether its peak is (the pointing game of Zhang et al., Top-down
 Neural Attention by Excitation Backprop, ECCV 2016). The entropy of the attention needs no anchors.
-A generic saliency map goes through the same measures.
+Where the pairs have boxes, all of a scene's together stand in for what is not background. A generic
+saliency map goes through the same measures.
 
 Shapes: V views, C categories; a map is [14, 14] and sums to 1.
 """
@@ -20,6 +21,7 @@ from completelook.contract import IMAGE_SIZE, REGION_GRID, REGIONS
 from numpy.typing import NDArray
 from PIL import Image
 
+from completelook_build.attention.boxes import BoxFigures, box_figures
 from completelook_build.attention.saliency import spectral_residual
 from completelook_build.data import Box
 from completelook_build.errors import DataError
@@ -37,6 +39,7 @@ from completelook_build.heads import CompatibilityHeads
 _SCENES_AT_ONCE = 64
 
 Anchors = Mapping[str, Mapping[str, Box]]  # scene -> category -> box in the whole scene
+Boxes = Mapping[str, Sequence[Box]]  # scene -> its products' boxes in the whole scene
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class View:
     row: int  # of the scene's features
     picture: Picture
     anchor: Box | None  # in the cropped picture; None without one, or where it is cut away
+    boxes: tuple[Box, ...] = ()  # of the scene's products, in the cropped picture
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class AttentionFigures:
     area_share: Estimate  # of the anchors' boxes in the crop
     attention: MapFigures
     saliency: MapFigures
+    boxes: BoxFigures
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,14 @@ class AttentionStudy:
 
 
 def study_attention(
-    heads: CompatibilityHeads, split: Split, categories: Sequence[str], anchors: Anchors | None
+    heads: CompatibilityHeads,
+    split: Split,
+    categories: Sequence[str],
+    anchors: Anchors | None,
+    boxes: Boxes,
 ) -> AttentionStudy:
     """Measure the attention and generic saliency on every view of a split."""
-    views, cut_away = find_views(split, categories, anchors or {})
+    views, cut_away = find_views(split, categories, anchors or {}, boxes)
     attention = _own_attention(heads, split, views)  # [V, 14, 14]
     saliency = _saliency(views)  # [V, 14, 14]
     by_category = {}
@@ -132,7 +141,9 @@ def _box(sides: Sequence[float]) -> Box:
     return box
 
 
-def find_views(split: Split, categories: Sequence[str], anchors: Anchors) -> tuple[list[View], int]:
+def find_views(
+    split: Split, categories: Sequence[str], anchors: Anchors, boxes: Boxes
+) -> tuple[list[View], int]:
     """The views of a split, each once, and how many of them have lost their anchor to the crop."""
     views: dict[tuple[Picture, int], View] = {}
     cut_away = 0
@@ -144,7 +155,9 @@ def find_views(split: Split, categories: Sequence[str], anchors: Anchors) -> tup
         whole = anchors.get(pair.scene, {}).get(categories[category])
         anchor = None if whole is None else inside_crop(whole, pair.crop.box)
         cut_away += whole is not None and anchor is None
-        views[key] = View(pair.scene, int(category), int(row), picture, anchor)
+        moved = (inside_crop(box, pair.crop.box) for box in boxes.get(pair.scene, ()))
+        left = tuple(box for box in moved if box is not None)
+        views[key] = View(pair.scene, int(category), int(row), picture, anchor, left)
     return list(views.values()), cut_away
 
 
@@ -215,6 +228,7 @@ def figures(views: Sequence[View], attention: Array, saliency: Array) -> Attenti
         with_interval(mean(shares), len(scenes)),
         of(attention),
         of(saliency),
+        box_figures([view.boxes for view in views], attention, saliency, mean, len(scenes)),
     )
 
 

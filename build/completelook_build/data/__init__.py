@@ -3,7 +3,7 @@
 from completelook_build.data.crop import CROP_SIDES, WHOLE_SCENE, Box, Crop
 from completelook_build.data.dataset import Dataset
 from completelook_build.data.download import DownloadReport, download_pictures, list_path
-from completelook_build.data.pairs import Pair, PairData, describe_dropped
+from completelook_build.data.pairs import Pair, PairData, describe_dropped, read_boxes
 from completelook_build.data.picture_host import RateLimit, is_host
 from completelook_build.data.splits import SPLITS, split_of
 from completelook_build.data.stats import Counts, DataDescription, describe, print_tables
@@ -27,5 +27,6 @@ __all__ = [
     "is_host",
     "list_path",
     "print_tables",
+    "read_boxes",
     "split_of",
 ]

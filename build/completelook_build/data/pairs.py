@@ -104,6 +104,19 @@ def read_ids(pairs_path: Path) -> tuple[list[str], int]:
     return list(ids), malformed
 
 
+def read_boxes(pairs_path: Path) -> dict[str, tuple[Box, ...]]:
+    """The boxes that the lines of a file of pairs give of a scene's products, by scene.
+
+    Those of pairs that cannot be used as well. Raises DataError where the file is unreadable.
+    """
+    boxes: dict[str, dict[Box, None]] = {}
+    for row in _read_rows(pairs_path):
+        names = _names(row)
+        if names is not None and _is_box(row.get("bbox")):
+            boxes.setdefault(names[0], {})[Box(*row["bbox"])] = None
+    return {scene: tuple(own) for scene, own in boxes.items()}
+
+
 def describe_dropped(dropped: Mapping[str, int]) -> str:
     """The reasons for dropping pairs, most frequent first, on one line."""
     counts = Counter(dropped).most_common()

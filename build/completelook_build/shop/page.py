@@ -148,7 +148,7 @@ def look_at_scenes(model: TrainedModel, dataset: Dataset) -> list[Look]:
     """Where the model looks in some scenes that taught it nothing. Raises DataError, ImageError."""
     split = read_held_out(model, dataset, ("validation",))["validation"]
     names = model.config.categories
-    views, _ = find_views(split, names, {})
+    views, _ = find_views(split, names, {}, {})
     chosen = one_of_each_scene(views, _LOOKED_AT)
     maps = attention_maps(model.heads, split, np.array([view.row for view in chosen]))
     rows = frequent_categories(views, _LOOKED_FOR)  # of maps [N, C, 14, 14]
