@@ -13,7 +13,7 @@ demo: .venv/installed
 loadtest: .venv/installed demo/catalog.arrow
 	$(BIN)/python -m completelook_load.traffic
 
-# The served model beside the bare one and other servers, into docs/benchmarks.md. Half an hour.
+# The served model beside the bare one and other servers, into docs/benchmarks.md. About an hour.
 bench: .venv/installed demo/catalog.arrow
 	$(BIN)/python -m completelook_load.bench
 

@@ -8,6 +8,7 @@ from threading import Lock
 
 import numpy as np
 import pytest
+import torch
 from completelook import CompleteLook
 from completelook.errors import ServerError
 from completelook.server import EmbeddedServer
@@ -16,8 +17,10 @@ from completelook_load.bench import contenders as named
 from completelook_load.bench.app_server import AppServer, as_bytes, contexts_of
 from completelook_load.bench.apps import picture
 from completelook_load.bench.contenders import Figure, measure, ratio
+from completelook_load.bench.models import load_models
 from completelook_load.bench.page import BENCH_MODULES, Benchmark, write_page
 from completelook_load.bench.sample import Sample, closed_loop, repeat
+from completelook_load.bench.served import product_contenders
 from completelook_load.bench.targets import judge
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -111,7 +114,7 @@ def test_the_served_model_is_judged_against_the_best_batch_of_the_bare_one() -> 
     bare = judged["images/s: Triton, 16 in flight / TorchScript BF16, batch 8"]
     assert bare.found.value == pytest.approx(0.8)
     assert not bare.held
-    eager = judged["images/s: Triton, 16 in flight / eager torchvision FP32, batch 1"]
+    eager = judged["images/s: Triton, 16 in flight / eager FP32, batch 1"]
     assert eager.found.value == pytest.approx(4.0)
     assert eager.held
     alone = judged["p50: Triton, 1 in flight / TorchScript BF16, batch 1"]
@@ -196,3 +199,50 @@ def test_a_page_says_that_earlier_code_made_its_figures(tmp_path: Path) -> None:
 
 def test_the_servers_backend_decides_the_figures() -> None:
     assert code_digest(*BENCH_MODULES) != code_digest(*BENCH_MODULES[:-1])
+
+
+def test_the_light_backbone_is_judged_against_the_full_one_and_against_itself_unserved() -> None:
+    rounds = _rounds()
+    bare = named.light(named.TORCHSCRIPT_BF16)
+    rounds[named.at_batch(bare, 1)] = [Sample(100.0, 0.010, 0.011)] * 2
+    rounds[named.at_batch(bare, 32)] = [Sample(200.0, 0.160, 0.170)] * 2
+    rounds[named.light(named.in_flight(named.SERVED, 1))] = [Sample(70.0, 0.013, 0.02)] * 2
+    rounds[named.light(named.in_flight(named.SERVED, 16))] = [Sample(180.0, 0.1, 0.2)] * 2
+    rounds[named.light(named.INDEX)] = [Sample(147.0)] * 2
+
+    targets = judge(rounds)
+
+    found = {target.text: (round(target.found.value, 9), target.held) for target in targets[-4:]}
+    light = "EfficientNet-Lite0: "
+    assert found == {
+        f"images/s: {light}Triton, 16 in flight / Triton, 16 in flight": (4.5, False),
+        f"images/s: {light}Triton, 16 in flight / {light}TorchScript BF16, batch 32": (0.9, True),
+        f"p50: {light}Triton, 1 in flight / {light}TorchScript BF16, batch 1": (1.3, True),
+        f"images/s: {light}completelook index / completelook index": (4.2, True),
+    }
+    assert len(targets) == len(judge(_rounds())) + 4
+
+
+def test_every_round_embeds_all_products_anew(
+    look: CompleteLook, scene: Path, tmp_path: Path
+) -> None:
+    products = tmp_path / "products.csv"
+    products.write_text(f"id,category,image\na,Decor|Rugs,{scene.name}\n")
+    run = product_contenders(look, [], products, tmp_path / "catalog.arrow", 0)[named.INDEX]
+
+    assert run().images_per_s > 0
+    assert run().images_per_s > 0
+
+
+def test_the_other_model_has_the_demos_heads_on_the_other_backbone(
+    small_showroom_model: Path,
+) -> None:
+    images = list(np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype=np.uint8))
+    models = load_models(small_showroom_model, images)
+
+    assert models.full.network.card.family == "resnet50"
+    assert models.light.network.card.source == "efficientnet-lite0"
+    assert models.light.config.channels == models.light.network.card.channels
+    assert models.light.config.categories == models.full.config.categories
+    _, pooled, _ = models.light.backbone()(torch.from_numpy(np.stack(images[:1])))
+    assert models.light.heads.embed_pooled(pooled).shape == (1, 128)

@@ -1,31 +1,36 @@
 """`make bench`: the served model beside the bare one and other servers, into docs/benchmarks.md."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
+from completelook import CompleteLook
 from completelook.errors import CompleteLookError
 from completelook_build.console import say
-from completelook_build.export import export_model
-from completelook_build.training import TrainedModel, load_model
+from completelook_build.training import TrainedModel
 
 from completelook_load.bench.app_server import Image
 from completelook_load.bench.bare import bare_contenders, cpu_runners, gpu_runners
-from completelook_load.bench.contenders import Contenders, measure
+from completelook_load.bench.contenders import SERVED, Contenders, light, measure
 from completelook_load.bench.machine import (
     describe_machine,
     gpu_operations_per_s,
     operations_per_image,
 )
+from completelook_load.bench.models import load_models
 from completelook_load.bench.page import FIGURES, PAGE, Benchmark, write_page
 from completelook_load.bench.served import (
+    Server,
     product_contenders,
     served_contenders,
-    start_servers,
+    start_apps,
+    start_triton,
 )
 from completelook_load.inputs import PICTURES, REPORTS, decode, find_pictures
 
@@ -43,7 +48,7 @@ def main(
         bool, typer.Option("--page-only", help="Measure nothing, write the page anew.")
     ] = False,
 ) -> None:
-    """Measure everything in turn, on the demo's model and pictures, and write the page."""
+    """Measure everything in turn, on the demo's pictures, and write the page."""
     if not page_only:
         _measure(rounds, duration_s).write(FIGURES)
     write_page(PAGE, FIGURES)
@@ -52,20 +57,38 @@ def main(
 
 def _measure(rounds: int, duration_s: float) -> Benchmark:
     on_gpu = torch.cuda.is_available()
-    model, images = load_model(_MODEL), decode(find_pictures(PICTURES))
-    repository = _WORK / "model_repository"
-    export_model(model, repository, precision="fp16" if on_gpu else "bf16")
+    images = decode(find_pictures(PICTURES))
+    models = load_models(_MODEL, images)
+    repository, light_repository = models.export(_WORK, "fp16" if on_gpu else "bf16")
     with ExitStack() as stack:
-        contenders = _bare(model, images, duration_s, on_gpu)
-        look, servers = start_servers(stack, repository, images)
-        out = _WORK / "catalog.arrow"
+        look = start_triton(stack, repository)
+        light_look = start_triton(stack, light_repository)
+        apps = start_apps(stack, repository, look, images[0])
         contenders = {
-            **contenders,
-            **served_contenders(servers, images, duration_s),
-            **product_contenders(look, images, _PRODUCTS, out, duration_s),
+            **_bare(models.full, images, duration_s, on_gpu),
+            **_served(look, images, duration_s, apps),
+            **_light(_bare(models.light, images, duration_s, on_gpu)),
+            **_light(_served(light_look, images, duration_s)),
         }
         measured = measure(contenders, rounds)
-    return Benchmark(describe_machine(), _operations(model) if on_gpu else None, measured)
+    return Benchmark(describe_machine(), _operations(models.full) if on_gpu else None, measured)
+
+
+def _served(
+    look: CompleteLook,
+    images: list[Image],
+    duration_s: float,
+    apps: Mapping[str, Server] = MappingProxyType({}),
+) -> Contenders:
+    servers = {SERVED: Server(look.embed_scene), **apps}
+    return {
+        **served_contenders(servers, images, duration_s),
+        **product_contenders(look, images, _PRODUCTS, _WORK / "catalog.arrow", duration_s),
+    }
+
+
+def _light(contenders: Contenders) -> Contenders:
+    return {light(name): contender for name, contender in contenders.items()}
 
 
 def _bare(model: TrainedModel, images: list[Image], duration_s: float, on_gpu: bool) -> Contenders:

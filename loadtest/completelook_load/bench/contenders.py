@@ -8,7 +8,7 @@ from completelook_build.console import say
 
 from completelook_load.bench.sample import Sample
 
-EAGER = "eager torchvision FP32"
+EAGER = "eager FP32"
 TORCHSCRIPT_FP32 = "TorchScript FP32"
 TORCHSCRIPT_BF16 = "TorchScript BF16"
 PACKED_BF16 = "TorchScript BF16, packed as Triton's stand-in does"
@@ -22,9 +22,15 @@ LITSERVE = "LitServe"
 LITSERVE_TUNED = "LitServe in the environment of our server"
 FASTAPI = "FastAPI"
 INDEX = "completelook index"
+LIGHT = "EfficientNet-Lite0"
 
 Contenders = Mapping[str, Callable[[], Sample]]
 Rounds = Mapping[str, Sequence[Sample]]
+
+
+def light(name: str) -> str:
+    """What is measured of the light backbone as well."""
+    return f"{LIGHT}: {name}"
 
 
 def at_batch(model: str, batch_size: int | str) -> str:

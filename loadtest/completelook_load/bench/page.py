@@ -28,7 +28,10 @@ PAGE = Path("docs/benchmarks.md")
 FIGURES = Path("docs/benchmarks")
 # What decides the figures: what is measured and how, and the server's backend, which it loads.
 BENCH_MODULES = (
-    *(f"completelook_load.bench.{name}" for name in ("apps", "app_server", "bare", "served")),
+    *(
+        f"completelook_load.bench.{name}"
+        for name in ("apps", "app_server", "bare", "models", "served")
+    ),
     *(f"completelook.server.pytorch_backend.{name}" for name in ("model", "convolutions", "cores")),
 )
 _BASE = at_batch(EAGER, 1)

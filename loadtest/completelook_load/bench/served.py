@@ -10,6 +10,7 @@ from threading import Lock
 
 import numpy as np
 from completelook import CompleteLook, index
+from completelook.catalog import ledger_path
 from completelook.errors import ServerError
 from completelook.server import TUNING, EmbeddedServer
 
@@ -53,17 +54,21 @@ class Turns:
         return self._ask(image)
 
 
-def start_servers(
-    stack: ExitStack, repository: Path, images: Sequence[Image]
-) -> tuple[CompleteLook, dict[str, Server]]:
-    """Start Triton and the apps; a client of the one, and all of them by name.
+def start_triton(stack: ExitStack, repository: Path) -> CompleteLook:
+    """Start Triton; a client of it. Raises ServerError where it does not start."""
+    triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
+    address = stack.enter_context(triton).grpc_address
+    return stack.enter_context(CompleteLook(address, timeout_s=60))
+
+
+def start_apps(
+    stack: ExitStack, repository: Path, look: CompleteLook, image: Image
+) -> dict[str, Server]:
+    """Start the other servers of what Triton serves to a client, by name.
 
     Raises ServerError where one does not start, or answers something else than Triton.
     """
-    triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
-    address = stack.enter_context(triton).grpc_address
-    look = stack.enter_context(CompleteLook(address, timeout_s=60))
-    servers = {named.SERVED: Server(look.embed_scene)}
+    servers = {}
     apps: dict[str, tuple[str, AsRequest, Mapping[str, str]]] = {
         named.LITSERVE: ("litserve", as_json, {}),
         named.LITSERVE_TUNED: ("litserve", as_json, TUNING),
@@ -73,8 +78,8 @@ def start_servers(
         app = AppServer(kind, repository, as_request, environment)
         servers[name] = Server(stack.enter_context(app).ask, app.running)
         with app.running():
-            _check_same(look, app.ask, name, images[0])
-    return look, servers
+            _check_same(look, app.ask, name, image)
+    return servers
 
 
 def _check_same(look: CompleteLook, ask: Ask, name: str, image: Image) -> None:
@@ -118,5 +123,7 @@ def product_contenders(
 
 def _index(look: CompleteLook, products: Path, out: Path) -> Sample:
     """Index a table of products; what a single one of them took is not known."""
+    # What an earlier round has embedded would not be embedded again.
+    ledger_path(out).unlink(missing_ok=True)
     report = index(products, out, look, on_error="fail")
     return Sample(report.images_per_s)

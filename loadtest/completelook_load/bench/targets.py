@@ -16,6 +16,7 @@ from completelook_load.bench.contenders import (
     at_batch,
     best,
     in_flight,
+    light,
     p50_of,
     p95_of,
     ratio,
@@ -63,6 +64,20 @@ def _targets(rounds: Rounds) -> Iterator[Target]:
         yield _floor(rounds, INDEX, in_flight(PRODUCTS_SERVED, _BUSY), 0.9)
     if at_batch(TORCHSCRIPT_BF16, 1) in rounds:
         yield _ceiling(rounds, alone, at_batch(TORCHSCRIPT_BF16, 1), 1.1, "p50", p50_of)
+    if light(served) in rounds:
+        yield from _light_targets(rounds)
+
+
+def _light_targets(rounds: Rounds) -> Iterator[Target]:
+    """What a tenth of the arithmetic must be worth once it is served."""
+    served, alone = light(in_flight(SERVED, _BUSY)), light(in_flight(SERVED, 1))
+    yield _floor(rounds, served, in_flight(SERVED, _BUSY), 5.0)
+    bare, single = _best_batch(rounds, light(TORCHSCRIPT_BF16)), at_batch(TORCHSCRIPT_BF16, 1)
+    if bare:
+        yield _floor(rounds, served, bare, 0.8)
+        yield _ceiling(rounds, alone, light(single), 1.4, "p50", p50_of)
+    if light(INDEX) in rounds:
+        yield _floor(rounds, light(INDEX), INDEX, 4.0)
 
 
 def _best_batch(rounds: Rounds, model: str) -> str | None:
