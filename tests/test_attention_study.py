@@ -286,6 +286,15 @@ def test_without_anchors_and_boxes_only_the_entropy_is_told():
     assert "ratio" not in as_markdown(study)
 
 
+def test_a_category_whose_views_show_no_box_has_a_dash():
+    views = [replace(views_of([None])[0], boxes=(Box(0, 0, 0.5, 1),)), views_of([None] * 3)[2]]
+    maps = np.stack([random_map(seed) for seed in range(2)])
+    with_box, without = (figures([v], maps[:1], maps[1:]) for v in views)
+    rows = {"Shoes": with_box, "Bags": without}
+    study = AttentionStudy(figures(views, maps, maps), rows, tuple(views), False, 0)
+    assert "| Bags | 1 | - | - | - | - | - |" in as_markdown(study)
+
+
 def test_data_without_anchors_is_no_error(tmp_path):
     assert read_anchors(tmp_path / "pairs.jsonl") is None
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from completelook_build.cli import main
+from completelook_build import shop as shop_module
+from completelook_build.cli import app, main
 from completelook_build.data import Dataset
 from completelook_build.evaluation import (
     Estimate,
@@ -26,8 +27,9 @@ from completelook_build.shop import self_test as self_test_module
 from completelook_build.shop.page import pick_examples, verdict_on
 from completelook_build.shop.self_test import Fold, SelfTest, calibrate_by_folds, run_self_test
 from completelook_build.showroom import render_showroom
-from completelook_build.training import TrainingConfig, load_model
+from completelook_build.training import SmallDataConfig, TrainingConfig, load_model
 from planted import CATEGORIES, plant_pairs
+from typer.testing import CliRunner
 
 FOLDS = 3
 
@@ -179,6 +181,17 @@ def test_a_share_is_told_as_how_many_of_100(share, words):
 def test_what_is_counted_has_its_plural():
     assert [counted(n, "category") for n in (1, 2)] == ["1 category", "2 categories"]
     assert counted(1997, "pair") == "1,997 pairs"
+
+
+def test_few_photos_are_learned_by_the_recipe_for_them(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(shop_module, "learn_from_photos", lambda *_, **given: asked.append(given))
+    options = ["learn", "--data", str(tmp_path), "--out", str(tmp_path / "model")]
+    assert CliRunner().invoke(app, options).exit_code == 0
+    assert CliRunner().invoke(app, [*options, "--recipe", "paper", "--epochs", "3"]).exit_code == 0
+    assert [given["recipe"] for given in asked] == [SmallDataConfig(), TrainingConfig(epochs=3)]
+    assert CliRunner().invoke(app, [*options, "--recipe", "magic"]).exit_code == 2
+    assert len(asked) == 2
 
 
 @pytest.mark.slow

@@ -76,21 +76,21 @@ def as_markdown(study: AttentionStudy) -> str:
         [
             name,
             str(own.views),
-            *(each.in_one_line() for each in _columns(own, study.has_anchors).values()),
+            *(each.in_one_line() for each in _columns(own, study).values()),
         ]
         for name, own in [*study.by_category.items(), ("all", study.overall)]
     ]
-    headings = ["category", "views", *_columns(study.overall, study.has_anchors)]
+    headings = ["category", "views", *_columns(study.overall, study)]
     return f"{markdown_table(headings, rows)}\n{method(study)}\n"
 
 
 def print_study(study: AttentionStudy) -> None:
     """Print the figures on stdout, each interval below its figure."""
-    columns = _columns(study.overall, study.has_anchors)
+    columns = _columns(study.overall, study)
     rows = [
         [
             f"{escape(name)}\n[dim]{own.views} views, {own.scenes} scenes[/]",
-            *(each.in_two_lines() for each in _columns(own, study.has_anchors).values()),
+            *(each.in_two_lines() for each in _columns(own, study).values()),
         ]
         for name, own in [*study.by_category.items(), ("all", study.overall)]
     ]
@@ -107,7 +107,7 @@ def method(study: AttentionStudy) -> str:
         f"{study.overall.scenes} scenes."
     )
     if not study.has_anchors:
-        return f"{text} {_about_boxes(study.overall)}"
+        return f"{text} {_about_boxes(study)}"
     return (
         f"{text} Area: the anchor box's share of the crop. Mass ratio: the mean mass inside the "
         "box over the mean area. Pointing: how often the map's peak is inside, by chance the area. "
@@ -116,12 +116,12 @@ def method(study: AttentionStudy) -> str:
     )
 
 
-def _about_boxes(overall: AttentionFigures) -> str:
+def _about_boxes(study: AttentionStudy) -> str:
     """What the figures on boxes mean, and whether the attention is on them."""
-    if math.isnan(overall.boxes.area.value):
+    if not study.has_boxes:
         return "The data has neither anchors.json beside the pairs nor boxes: that is all of it."
-    more_than_area = _answer(overall.boxes.attention_ratio, 1.0)
-    more_than_saliency = _answer(overall.boxes.beyond_saliency, 0.0)
+    more_than_area = _answer(study.overall.boxes.attention_ratio, 1.0)
+    more_than_saliency = _answer(study.overall.boxes.beyond_saliency, 0.0)
     return (
         "Boxes: those of all products in the scene together, as they lie in the crop; in an outfit "
         "they stand in for the person. Mass ratio: the mean mass inside over the mean area. Is the "
@@ -136,14 +136,14 @@ def _answer(estimate: Estimate, even: float) -> str:
     return "No, less." if estimate.high < even else "This data does not tell."
 
 
-def _columns(own: AttentionFigures, has_anchors: bool) -> Mapping[str, Estimate]:
+def _columns(own: AttentionFigures, study: AttentionStudy) -> Mapping[str, Estimate]:
     """What a row shows, by heading."""
     entropies = {
         "entropy, attention": own.attention.entropy,
         "entropy, saliency": own.saliency.entropy,
     }
-    if not has_anchors:
-        return entropies if math.isnan(own.boxes.area.value) else {**_box_columns(own), **entropies}
+    if not study.has_anchors:
+        return {**_box_columns(own), **entropies} if study.has_boxes else entropies
     return {
         "area": own.area_share,
         "mass, attention": own.attention.mass,

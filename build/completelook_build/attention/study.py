@@ -89,6 +89,11 @@ class AttentionStudy:
     cut_away: int  # views whose anchor the crop leaves out
 
     @property
+    def has_boxes(self) -> bool:
+        """Whether some view shows a box of its scene's products."""
+        return any(view.boxes for view in self.views)
+
+    @property
     def without_anchor(self) -> int:
         """Views of a scene and category for which anchors.json has no box."""
         return self.overall.views - self.overall.anchored - self.cut_away
