@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from completelook_build import shop as shop_module
 from completelook_build.cli import app, main
-from completelook_build.data import Dataset
+from completelook_build.data import Counts, DataDescription, Dataset
 from completelook_build.evaluation import (
     Estimate,
+    Evaluation,
     Figures,
     Outcomes,
     fit_calibration,
@@ -24,7 +26,7 @@ from completelook_build.evaluation.material import _material, split_by_fold
 from completelook_build.heads import PairScore
 from completelook_build.report import counted, in_100
 from completelook_build.shop import self_test as self_test_module
-from completelook_build.shop.page import pick_examples, verdict_on
+from completelook_build.shop.page import category_rows, pick_examples, verdict_on
 from completelook_build.shop.self_test import Fold, SelfTest, calibrate_by_folds, run_self_test
 from completelook_build.showroom import render_showroom
 from completelook_build.training import SmallDataConfig, TrainingConfig, load_model
@@ -131,12 +133,24 @@ def test_the_calibration_is_fitted_on_all_folds_and_kept_with_the_model(tmp_path
 
 def test_a_threshold_keeps_what_is_compatible_enough(tmp_path):
     trust = calibrate_by_folds(tmp_path, 7, self_test_of(*[fold_of(0.5, 1.5)] * 3))
-    assert [(each.kept, each.let_through) for each in trust.thresholds] == [(1.0, 0.0)] * 6
+    for each in trust.thresholds:
+        assert (each.kept, each.let_through, each.shown_anyway) == (1.0, 0.0, 0.0)
     mixed = [fold_of(0.5, 0.5), fold_of(0.5, 0.5)]
     trust = calibrate_by_folds(tmp_path, 7, self_test_of(*mixed))
     for each in trust.thresholds:
         both = float(each.compatibility <= 0.5)
-        assert (each.kept, each.let_through) == (both, both)
+        assert (each.kept, each.let_through, each.shown_anyway) == (both, both, both)
+
+
+def test_something_shows_where_any_other_product_is_compatible_enough(tmp_path):
+    folds = [fold_of(0.5, 1.5) for _ in range(3)]
+    scores = list(folds[0].scores)
+    for row in range(10):
+        scores[row] = replace(scores[row], negatives=np.array([1.5] * 9 + [0.5], np.float32))
+    folds[0] = replace(folds[0], scores=scores)
+    trust = calibrate_by_folds(tmp_path, 7, self_test_of(*folds))
+    assert trust.thresholds[2].shown_anyway == pytest.approx(10 / 120)
+    assert trust.thresholds[2].let_through == pytest.approx(1 / 120)
 
 
 def figures(low, high, scenes=50):
@@ -158,6 +172,18 @@ def figures(low, high, scenes=50):
 )
 def test_a_category_is_trusted_where_its_interval_lies_above_chance(measured, verdict):
     assert verdict_on(measured) == verdict
+
+
+def test_a_category_of_few_photos_has_no_interval():
+    counts = Counts(7, 5, 7)
+    described = DataDescription({}, {"Towels": counts, "Rugs": counts, "Toys": counts}, {}, {})
+    few, enough = figures(1.0, 1.0, scenes=7), figures(0.55, 0.65)
+    evaluation = Evaluation(enough, {"Towels": few, "Rugs": enough}, None, 0, 1000)
+    towels, rugs, toys = category_rows(described, evaluation)
+    assert towels.accuracy.value == 1.0
+    assert np.isnan([towels.accuracy.low, towels.accuracy.high]).all()
+    assert rugs.accuracy == enough.metrics["pairwise_accuracy"]
+    assert (toys.accuracy, toys.verdict) == (None, "untested")
 
 
 def test_examples_are_the_best_and_the_worst_no_scene_or_category_twice(tested, oracle):

@@ -101,6 +101,8 @@ def category_rows(description: DataDescription, evaluation: Evaluation) -> list[
     for name, counts in description.categories.items():
         figures = evaluation.by_category.get(name)
         accuracy = None if figures is None else figures.metrics["pairwise_accuracy"]
+        if accuracy is not None and figures is not None and figures.scenes < _FEWEST_SCENES:
+            accuracy = Estimate(accuracy.value, np.nan, np.nan)
         rows.append(CategoryRow(name, counts, accuracy, verdict_on(figures)))
     return sorted(rows, key=lambda row: -row.counts.pairs)
 

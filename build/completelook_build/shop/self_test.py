@@ -71,6 +71,7 @@ class Threshold:
     compatibility: float
     kept: float  # share of the true products
     let_through: float  # share of random products of the category
+    shown_anyway: float  # share of pairs where a product shows even without the true one
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,20 @@ def calibrate_by_folds(folder: Path, heads_id: int, test: SelfTest) -> Trust:
     parts = [Outcomes.of(fold.scores) for fold in test.folds]
     together = Outcomes.together(parts)
     calibration = fit_calibration(together)
-    compatibilities = np.concatenate(
-        [
-            fit_calibration(Outcomes.together(parts[:row] + parts[row + 1 :])).compatibility(
-                own.distances
-            )
-            for row, own in enumerate(parts)
-        ]
-    )  # [N]
+    maps = [
+        fit_calibration(Outcomes.together(parts[:row] + parts[row + 1 :]))
+        for row in range(len(parts))
+    ]
+    compatibilities, best_others = (
+        np.concatenate([own.compatibility(each) for own, each in zip(maps, of_folds, strict=True)])
+        for of_folds in ([part.distances for part in parts], map(_nearest_others, test.folds))
+    )  # of every product [N], of each pair's nearest that is not known to fit [pairs]
     bins = bins_of(compatibilities, together)
     trust = Trust(
         calibration,
         bins,
         expected_calibration_error(bins),
-        tuple(_threshold(each, compatibilities, together) for each in _THRESHOLDS),
+        tuple(_threshold(each, compatibilities, together, best_others) for each in _THRESHOLDS),
     )
     data = test.folds[0].split.features.data
     content = {
@@ -157,10 +158,17 @@ def calibrate_by_folds(folder: Path, heads_id: int, test: SelfTest) -> Trust:
     return trust
 
 
-def _threshold(least: float, compatibilities: Array, outcomes: Outcomes) -> Threshold:
+def _nearest_others(fold: Fold) -> Array:
+    return np.array([score.negatives.min() for score in fold.scores], dtype=np.float64)
+
+
+def _threshold(
+    least: float, compatibilities: Array, outcomes: Outcomes, best_others: Array
+) -> Threshold:
     shown = compatibilities >= least  # [N]
     return Threshold(
         least,
         float(np.average(shown[outcomes.is_true], weights=outcomes.weights[outcomes.is_true])),
         float(np.average(shown[~outcomes.is_true], weights=outcomes.weights[~outcomes.is_true])),
+        float(np.mean(best_others >= least)),
     )
