@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from completelook.catalog import Catalog, CatalogInfo, CategoryTable, Hits, Product
+from completelook.catalog import Catalog, CatalogInfo, CategoryTable, Hits
 from completelook.errors import CatalogError
+from completelook.products import Product
 from numpy.typing import NDArray
 
 

@@ -109,4 +109,4 @@ def test_a_wrong_option_is_exit_code_2(tmp_path):
 def test_a_recipe_takes_its_own_options_alone(options, reason, tmp_path):
     result = CliRunner().invoke(app, ["train", "--data", "d", "--out", str(tmp_path), *options])
     assert result.exit_code == 2
-    assert reason in " ".join(result.stderr.replace("│", " ").split())
+    assert reason in " ".join(result.output.replace("│", " ").split())

@@ -7,9 +7,10 @@ import polars
 import pyarrow as pa
 import pytest
 from completelook import files
-from completelook.catalog import Catalog, Product, write_catalog
+from completelook.catalog import Catalog, write_catalog
 from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
 from completelook.images import load_image
+from completelook.products import Product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

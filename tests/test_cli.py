@@ -530,20 +530,6 @@ def test_a_bug_is_not_dressed_up_as_a_users_error(run, monkeypatch) -> None:
         run("categories")
 
 
-def test_a_closed_pipe_is_quiet(triton: FakeTriton, scene: Path, catalog_path: Path) -> None:
-    command = [sys.executable, "-c", "from completelook.cli import main; main()", "rank"]
-    options = ["--catalog", str(catalog_path), "--server", triton.address, "--json"]
-    with subprocess.Popen(
-        [*command, *[str(scene)] * 200, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline().startswith(b"{")
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait() == 1
-
-
 def test_one_broken_scene_of_several_is_told_and_the_page_shows_the_others(
     run, scene, catalog_path, tmp_path
 ) -> None:
