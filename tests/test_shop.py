@@ -223,7 +223,7 @@ def test_few_photos_are_learned_by_the_recipe_for_them(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_one_command_leaves_a_model_to_serve_and_a_page_on_its_worth(tmp_path, monkeypatch, capsys):
     photos, out = tmp_path / "photos", tmp_path / "model"
-    render_showroom(photos, scenes=14, products_per_category=10, seed=0)
+    render_showroom(photos, scenes=20, products_per_category=10, seed=0)
     options = (
         "--data",
         photos,
