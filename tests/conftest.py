@@ -17,10 +17,16 @@ from completelook_build.heads import CompatibilityHeads, HeadsConfig
 from completelook_build.showroom import render_showroom
 from completelook_build.training import Epoch, TrainedModel, save_model
 from fakes import CALIBRATION, FakeTriton, make_catalog, picture
+from hypothesis import settings
 from planted import set_statistics
 
 # Their fixtures take seconds to make.
 _SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
+
+
+# How long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
