@@ -1,7 +1,7 @@
 """The table: what its rows hold, and what a second run uses again."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -52,8 +52,11 @@ class Counted:
 
 
 def test_every_contender_has_its_row(material, comparison, tmp_path, capsys, monkeypatch):
-    few_epochs = partial(SmallDataConfig, epochs=1)
-    monkeypatch.setattr("completelook_build.evaluation.contenders.SmallDataConfig", few_epochs)
+    @dataclass(frozen=True, kw_only=True)
+    class OneEpoch(SmallDataConfig):
+        epochs: int = 1
+
+    monkeypatch.setattr("completelook_build.evaluation.contenders.SmallDataConfig", OneEpoch)
     comparison = replace(comparison, seeds=1)
     table = compare(comparison, [material], tmp_path / "out")
     write_comparison(table, tmp_path / "out")
