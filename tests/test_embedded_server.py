@@ -219,8 +219,8 @@ def test_server_does_not_outlive_a_killed_parent(
     read_until(served, "ready:")
     (server_pid,) = server_pids(repository)
     left = traces(server_pid)
-    # Triton's stub waits for ever on a lock that its server held when it was killed, as it may while
-    # it starts: docs/serving.md says so.
+    # A stub can wait for ever for a lock of a server that is killed in the moment it starts:
+    # docs/serving.md says so.
     time.sleep(2)
     served.kill()
     served.wait(60)
