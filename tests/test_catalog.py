@@ -206,6 +206,19 @@ def test_a_new_catalog_replaces_an_old_one_while_that_is_open(path):
     assert values(old, "c", "a", "b", "d") == [1, 2, 0, 3]
 
 
+def test_a_reader_sees_a_new_catalog_once_it_asks_for_it(path):
+    reader = written(path)
+    assert not reader.refresh()
+    written(path, products(("z", "Zoo", 1.0)), model_id=1)
+    assert len(reader) == 4
+    assert reader.refresh()
+    assert (len(reader), reader.model_id) == (1, 1)
+    path.unlink()
+    with pytest.raises(CatalogError, match="no such catalog"):
+        reader.refresh()
+    assert values(reader, "z") == [0]
+
+
 def write_bytes(path, content):
     path.write_bytes(content)
 

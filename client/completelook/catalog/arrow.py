@@ -198,6 +198,13 @@ class ArrowCatalog(Catalog):
                 self._replace(table, content.embeddings[kept])
             return gone
 
+    def refresh(self) -> bool:
+        """Go over to the file that has taken the place of the one opened. Raises CatalogError."""
+        if _identity(self.path) == self._content.identity:
+            return False
+        self._content = _Content.read(self.path)
+        return True
+
     def _current(self) -> _Content:
         if _identity(self.path) != self._content.identity:
             raise CatalogError(

@@ -104,6 +104,19 @@ class Catalog(ABC):
         self.require_category(category)
         return self._search(query, category, top)
 
+    def search_many(
+        self, queries: NDArray[np.float32], category: str, *, top: int
+    ) -> Sequence[Hits]:
+        """What `search` finds for each of some queries [n, 128]."""
+        return [self.search(query, category, top=top) for query in queries]
+
+    def refresh(self) -> bool:
+        """See what other writers have changed since; whether there was anything.
+
+        Until then a store may answer from what it held when it was opened. Raises CatalogError.
+        """
+        return False
+
     def __len__(self) -> int:
         return sum(self.category_counts.values())
 
