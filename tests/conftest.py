@@ -128,5 +128,5 @@ def exported(untrained: TrainedModel, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def server(exported: Path) -> Iterator[EmbeddedServer]:
     """The real tritonserver with the untrained model."""
-    with EmbeddedServer(exported, grpc_port=0, http_port=0, metrics_port=0) as running:
+    with EmbeddedServer(exported, grpc_port=0, metrics_port=0) as running:
         yield running

@@ -352,18 +352,22 @@ def test_doctor_prints_a_line_per_check(run, tmp_path: Path, triton: FakeTriton)
     ]
 
 
-def test_serve_passes_on_what_follows_the_dashes(run, monkeypatch) -> None:
+@pytest.mark.parametrize(("options", "http_port"), [([], None), (["--http"], 8000)])
+def test_serve_passes_on_what_follows_the_dashes(run, monkeypatch, options, http_port) -> None:
     seen = {}
     monkeypatch.setattr(
         server,
         "serve_until_stopped",
         lambda repository, **options: seen.update(options, at=repository),
     )
-    assert run("serve", "--grpc-port", 9001, "--", "--log-verbose=1", "--http-port=5")[0] == 0
+    assert (
+        run("serve", "--grpc-port", 9001, *options, "--", "--log-verbose=1", "--http-port=5")[0]
+        == 0
+    )
     assert seen == {
         "at": Path("model_repository"),
         "grpc_port": 9001,
-        "http_port": 8000,
+        "http_port": http_port,
         "metrics_port": 8002,
         "arguments": ["--log-verbose=1", "--http-port=5"],
     }

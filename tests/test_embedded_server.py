@@ -18,15 +18,16 @@ import pytest
 from completelook.errors import EmbeddedServerError
 from completelook.server import EmbeddedServer
 from completelook.server.installation import TUNING, find_installation
-from completelook.server.log import ServerLog
+from completelook.server.processes.log import ServerLog
+from completelook.server.processes.stubs import Stubs
 from completelook.server.repository import entry_models, read_repository
-from completelook.server.stubs import Stubs
 from completelook.server.wheel import Wheel
 from toys import (
     BROKEN_ANSWER,
     BROKEN_LOAD,
     all_gone,
     infer,
+    owners_client,
     server_pids,
     stubs,
     traces,
@@ -37,11 +38,12 @@ from tritonclient.grpc import InferenceServerClient
 
 pytestmark = pytest.mark.slow
 
-ANY_PORTS: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+ANY_PORTS: dict[str, Any] = {"grpc_port": 0, "metrics_port": 0}
 SERVE = """
 import sys
 from completelook.server import serve_until_stopped
-serve_until_stopped(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0, arguments=sys.argv[2:])
+ports = {"grpc_port": 0, "http_port": None, "metrics_port": 0}
+serve_until_stopped(sys.argv[1], **ports, arguments=sys.argv[2:])
 """
 
 # A weak reference's callback swallows what is raised in it; so ends each import of a module.
@@ -121,9 +123,9 @@ def test_servers_run_side_by_side_whatever_thread_has_started_them(repository: P
         addresses = {
             address
             for server in servers
-            for address in (server.grpc_address, server.http_address, server.metrics_address)
+            for address in (server.grpc_address, server.metrics_address)
         }
-        assert len(addresses) == 6
+        assert len(addresses) == 4
         for server in servers:
             with InferenceServerClient(server.grpc_address) as client:
                 infer(client, "echo", {"IN": np.zeros((1, 2), np.float32)})
@@ -163,7 +165,7 @@ def test_stub_of_an_unloaded_model_is_no_death(repository: Path) -> None:
     with EmbeddedServer(repository, **ANY_PORTS, arguments=arguments) as server:
         (server_pid,) = server_pids(repository)
         assert len(stubs(server_pid)) == 2
-        with InferenceServerClient(server.grpc_address) as client:
+        with owners_client(server) as client:
             client.unload_model("other")
             assert wait_for(lambda: len(stubs(server_pid)) == 1)
             infer(client, "echo", {"IN": np.zeros((1, 2), np.float32)})
@@ -254,7 +256,9 @@ def test_wrong_argument_is_an_error_without_the_help_text(repository: Path) -> N
         server.start()
 
 
-@pytest.mark.parametrize("option", ["--grpc-port=1", "--model-repository=elsewhere"])
+@pytest.mark.parametrize(
+    "option", ["--grpc-port=1", "--model-repository=elsewhere", "--allow-http=1"]
+)
 def test_argument_that_the_server_sets_itself_is_refused(repository: Path, option: str) -> None:
     server = EmbeddedServer(repository, **ANY_PORTS, arguments=[option])
     with pytest.raises(EmbeddedServerError, match=option):

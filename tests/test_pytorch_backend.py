@@ -13,7 +13,7 @@ from completelook.server import EmbeddedServer
 from completelook.server.pytorch_backend.cores import Cores
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from toys import infer, tensors, write_torch_model
+from toys import infer, owners_client, tensors, write_torch_model
 from tritonclient.grpc import InferenceServerClient, InferResult
 from tritonclient.utils import InferenceServerException
 
@@ -215,15 +215,13 @@ def server(repository: Path) -> Iterator[EmbeddedServer]:
     write_bad_models(root)
     # The models that do not load must not keep the others from it.
     arguments = ["--exit-on-error=false", "--strict-readiness=false"]
-    with EmbeddedServer(
-        root, grpc_port=0, http_port=0, metrics_port=0, arguments=arguments
-    ) as running:
+    with EmbeddedServer(root, grpc_port=0, metrics_port=0, arguments=arguments) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def client(server: EmbeddedServer) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(server.grpc_address) as connected:
+    with owners_client(server) as connected:
         yield connected
 
 

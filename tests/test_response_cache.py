@@ -11,13 +11,13 @@ from completelook.server import EmbeddedServer
 from completelook_build.export import export_model
 from google.protobuf import text_format
 from planted import small_model
-from toys import infer, tensors, write_python_model
+from toys import infer, owners_client, tensors, write_python_model
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 pytestmark = pytest.mark.slow
 
-ANY_PORTS: dict[str, Any] = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+ANY_PORTS: dict[str, Any] = {"grpc_port": 0, "metrics_port": 0}
 CACHED = "response_cache { enable: true }\n"
 
 
@@ -36,7 +36,7 @@ def caching_server(cached_export):
 
 @pytest.fixture
 def client(caching_server):
-    with InferenceServerClient(caching_server.grpc_address) as connected:
+    with owners_client(caching_server) as connected:
         yield connected
 
 
@@ -142,7 +142,7 @@ def test_answer_outlives_the_reload_of_a_model_but_no_restart(tmp_path: Path) ->
     write_cached_ensemble(repository)
     arguments = ["--model-control-mode=explicit", "--load-model=*"]
     with EmbeddedServer(repository, **ANY_PORTS, arguments=arguments) as server:
-        with InferenceServerClient(server.grpc_address) as client:
+        with owners_client(server) as client:
             assert ask(client, 3) == 3
             model = repository / "echo" / "1" / "model.py"
             model.write_text(model.read_text().replace(".as_numpy()", ".as_numpy() * 2"))
@@ -150,7 +150,7 @@ def test_answer_outlives_the_reload_of_a_model_but_no_restart(tmp_path: Path) ->
             assert ask(client, 4) == 8
             assert ask(client, 3) == 3
         server.start()
-        with InferenceServerClient(server.grpc_address) as client:
+        with owners_client(server) as client:
             assert ask(client, 3) == 6
 
 

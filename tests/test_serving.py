@@ -11,7 +11,8 @@ from completelook.contract import EMBED_PRODUCT, EXPLAIN_SCENE
 from completelook_build.export import run_chain
 from completelook_build.heads import ProductHead, SceneHead
 from PIL import Image
-from tritonclient.grpc import InferenceServerClient, InferInput
+from toys import owners_client
+from tritonclient.grpc import InferInput
 
 TOLERANCE = 1e-4
 
@@ -35,7 +36,7 @@ def eager(untrained, images):
 
 @pytest.fixture
 def client(server):
-    with InferenceServerClient(server.grpc_address) as connected:
+    with owners_client(server) as connected:
         yield connected
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from completelook.server import EmbeddedServer
 from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import np_to_triton_dtype
@@ -80,6 +81,14 @@ def write_torch_model(
     torch.jit.script(module).save(str(folder / file_name))
     head = f'backend: "pytorch"\nmax_batch_size: {max_batch_size}\n'
     (folder.parent / "config.pbtxt").write_text(head + config)
+
+
+def owners_client(server: EmbeddedServer) -> InferenceServerClient:
+    """A client that may ask a server for everything."""
+    client = InferenceServerClient(server.grpc_address)
+    headers = server.headers
+    client.register_plugin(lambda request: request.headers.update(headers))
+    return client
 
 
 def infer(

@@ -47,7 +47,7 @@ def main() -> None:
     if not _is_exported():
         run(f"completelook-build export --model {MODEL} --model-repository {REPOSITORY}")
     print(f"\n$ completelook serve --model-repository {REPOSITORY}", flush=True)
-    with EmbeddedServer(REPOSITORY, grpc_port=0, http_port=0, metrics_port=0) as server:
+    with EmbeddedServer(REPOSITORY, grpc_port=0, metrics_port=0) as server:
         print(f"ready at {server.grpc_address}")
         at = f"--server {server.grpc_address}"
         if not _is_indexed():

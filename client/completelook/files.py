@@ -94,6 +94,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be made anew; it need not exist."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "completelook"
+
+
 def sha256(path: Path) -> str:
     """The digest of a file's content, in hexadecimal. Raises OSError."""
     with path.open("rb") as file:

@@ -14,7 +14,15 @@ def serve(
     ] = None,
     model_repository: ModelRepository = DEFAULT_MODEL_REPOSITORY,
     grpc_port: Annotated[int, typer.Option(help="Where the client connects.")] = 8001,
-    http_port: Annotated[int, typer.Option()] = 8000,
+    http: Annotated[
+        bool,
+        typer.Option(
+            "--http",
+            help="HTTP as well. The client needs none, and tritonserver 2.51 dies of one request "
+            "that any web page can send.",
+        ),
+    ] = False,
+    http_port: Annotated[int, typer.Option(help="With --http.")] = 8000,
     metrics_port: Annotated[int, typer.Option()] = 8002,
 ) -> None:
     """Start the embedded Triton server; Ctrl-C stops it."""
@@ -23,7 +31,7 @@ def serve(
     serve_until_stopped(
         model_repository,
         grpc_port=grpc_port,
-        http_port=http_port,
+        http_port=http_port if http else None,
         metrics_port=metrics_port,
         arguments=arguments or [],
     )

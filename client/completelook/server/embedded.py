@@ -1,23 +1,29 @@
 """The embedded server: a tritonserver of one's own, for as long as a `with` block lasts."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from completelook.errors import EmbeddedServerError
+from completelook.server.access import OwnersKey, exposed_addresses
 from completelook.server.installation import find_installation
 from completelook.server.ports import claim_ports, wait_until_listening
-from completelook.server.process import EXIT_TIMEOUT_S, ServerProcess
-from completelook.server.readiness import infer_zeros
+from completelook.server.processes import EXIT_TIMEOUT_S, ServerProcess
+from completelook.server.readiness import infer_zeros, server_version
 from completelook.server.repository import entry_models, read_repository
 
 _GRPC, _HTTP, _METRICS = "--grpc-port", "--http-port", "--metrics-port"
+_ALLOW_HTTP = "--allow-http"
 _MODEL_REPOSITORY = "--model-repository"
+_OWN_OPTIONS = (_GRPC, _HTTP, _METRICS, _ALLOW_HTTP, _MODEL_REPOSITORY)
+_LOOPBACK = "127.0.0.1"
 _CACHE_CONFIG = "--cache-config"
 # An answer of embed_scene is half a KB for each category, and as much again for the scene.
 _RESPONSE_CACHE_BYTES = 64 * 1024 * 1024
 _WAIT_INTERVAL_S = 0.2
+_LOGGER = logging.getLogger("completelook.server")
 
 
 class EmbeddedServer:
@@ -30,6 +36,10 @@ class EmbeddedServer:
     it writes goes to the logger `completelook.server`. When one of its processes dies, the whole
     server is ended; `check` and `wait` then say what died, and `start` starts it anew.
 
+    Strangers may ask it for inferences, health, metadata and model configurations; for the rest
+    they need `headers`, a key that is new at every start. There is no HTTP without an `http_port`:
+    the client needs none, and tritonserver 2.51 dies of a request that any web page can send.
+
     Where a model of the repository wants its responses cached, the server has a cache of 64 MiB, or
     the one that `arguments` configure with --cache-config. The cache is empty after every start.
     """
@@ -38,17 +48,20 @@ class EmbeddedServer:
         self,
         model_repository: Path | str = "model_repository",
         *,
-        host: str = "127.0.0.1",
+        host: str = _LOOPBACK,
         grpc_port: int = 8001,
-        http_port: int = 8000,
+        http_port: int | None = None,
         metrics_port: int = 8002,
         arguments: Sequence[str] = (),
     ) -> None:
         self._model_repository = Path(model_repository)
         self._host = host
-        self._ports = {_GRPC: grpc_port, _HTTP: http_port, _METRICS: metrics_port}
+        self._ports = {_GRPC: grpc_port, _METRICS: metrics_port}
+        if http_port is not None:
+            self._ports[_HTTP] = http_port
         self._arguments = tuple(arguments)
         self._process: ServerProcess | None = None
+        self._key: OwnersKey | None = None
         self._interrupted = False
 
     @property
@@ -57,14 +70,19 @@ class EmbeddedServer:
         return f"{self._host}:{self._ports[_GRPC]}"
 
     @property
-    def http_address(self) -> str:
-        """HOST:PORT of the HTTP service."""
-        return f"{self._host}:{self._ports[_HTTP]}"
+    def http_address(self) -> str | None:
+        """HOST:PORT of the HTTP service, if there is one."""
+        return f"{self._host}:{self._ports[_HTTP]}" if _HTTP in self._ports else None
 
     @property
     def metrics_address(self) -> str:
-        """HOST:PORT of the Prometheus metrics."""
-        return f"{self._host}:{self._ports[_METRICS]}"
+        """HOST:PORT of the Prometheus metrics, of this machine alone."""
+        return f"{_LOOPBACK}:{self._ports[_METRICS]}"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of a gRPC call that may do everything; other processes: `owners_headers`."""
+        return self._key.headers if self._key else {}
 
     def start(self) -> None:
         """Start the server and wait until every ensemble has answered an inference.
@@ -79,8 +97,9 @@ class EmbeddedServer:
         configs = read_repository(self._model_repository)
         installation = find_installation()
         self._ports = claim_ports(self._host, self._ports)
-        options = [*self._options(), *self._cache_options(configs)]
-        command = [str(installation.program), *installation.arguments, *options]
+        self._key = OwnersKey(self._ports[_GRPC])
+        options = [*self._options(), *self._key.arguments, *self._cache_options(configs)]
+        command = [str(installation.program), *installation.arguments, *options, *self._arguments]
         self._process = ServerProcess(command, installation.environment)
         try:
             wait_until_listening(self._host, self._ports[_GRPC], self._check_starting)
@@ -91,12 +110,16 @@ class EmbeddedServer:
             self.stop()
             raise
         self._process.started()
+        self._warn_of_strangers()
 
     def stop(self) -> None:
         """End the server, letting requests in flight finish; nothing to do if there is none."""
         if self._process:
             self._process.stop()
             self._process = None
+        if self._key:
+            self._key.withdraw()
+            self._key = None
 
     def check(self) -> None:
         """Make sure that every process of the server is alive.
@@ -145,7 +168,7 @@ class EmbeddedServer:
     def _options(self) -> list[str]:
         for argument in self._arguments:
             option = argument.partition("=")[0]
-            if option in self._ports or option == _MODEL_REPOSITORY:
+            if option in _OWN_OPTIONS:
                 raise EmbeddedServerError(
                     f"argument {argument} for tritonserver: "
                     f"{option} is an option of this server itself, give it there"
@@ -154,9 +177,10 @@ class EmbeddedServer:
             f"{_MODEL_REPOSITORY}={self._model_repository}",
             f"--grpc-address={self._host}",
             f"--http-address={self._host}",
+            f"--metrics-address={_LOOPBACK}",
+            f"{_ALLOW_HTTP}={'true' if _HTTP in self._ports else 'false'}",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             *(f"{option}={port}" for option, port in self._ports.items()),
-            *self._arguments,
         ]
 
     def _cache_options(self, configs: Sequence[Any]) -> list[str]:
@@ -165,6 +189,16 @@ class EmbeddedServer:
         if not wanted or any(argument.startswith(_CACHE_CONFIG) for argument in self._arguments):
             return []
         return [f"{_CACHE_CONFIG}=local,size={_RESPONSE_CACHE_BYTES}"]
+
+    def _warn_of_strangers(self) -> None:
+        addresses = exposed_addresses([f"--grpc-address={self._host}", *self._arguments])
+        if addresses:
+            _LOGGER.warning(
+                "%s: others than this machine reach %s there; only Triton's containers 26.07 and "
+                "later are fit for that, the server of the wheel nvidia-pytriton (2.51) never is",
+                ", ".join(addresses),
+                server_version(self.grpc_address),
+            )
 
     def _check_interrupted(self) -> None:
         if self._interrupted:

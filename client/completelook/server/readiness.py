@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from completelook.errors import EmbeddedServerError
-from completelook.server.log import one_line
+from completelook.server.processes import one_line
 
 _INFERENCE_TIMEOUT_S = 120
 
@@ -36,6 +36,19 @@ def infer_zeros(address: str, models: Sequence[Any], check: Callable[[], None]) 
                     f"model '{config.name}' loads, but fails on a request of zeros: "
                     f"{one_line(exc.message())}"
                 ) from exc
+
+
+def server_version(address: str) -> str:
+    """A ready server's name, and its version where it tells it."""
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        with InferenceServerClient(address) as client:
+            metadata = client.get_server_metadata()
+    except InferenceServerException:
+        return "tritonserver"
+    return f"{metadata.name} {metadata.version}"
 
 
 def zero_inputs(config: Any) -> list[Any]:

@@ -21,7 +21,7 @@ def serve_until_stopped(
     model_repository: Path | str,
     *,
     grpc_port: int,
-    http_port: int,
+    http_port: int | None,
     metrics_port: int,
     arguments: Sequence[str] = (),
 ) -> None:
@@ -59,8 +59,8 @@ def _run(server: EmbeddedServer) -> None:
         server.start()
         ready_at = time.monotonic()
         _say(
-            f"ready: gRPC on {server.grpc_address}, HTTP on {server.http_address}, "
-            f"metrics on {server.metrics_address}; Ctrl-C stops it"
+            f"ready: gRPC on {server.grpc_address}, metrics on {server.metrics_address}"
+            f"{f', HTTP on {server.http_address}' if server.http_address else ''}; Ctrl-C stops it"
         )
         try:
             server.wait()

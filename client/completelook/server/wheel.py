@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from completelook.errors import EmbeddedServerError
+from completelook.files import cache_folder
 
 _GLIBC_NEEDED = (2, 35)
 _INSTALL = "pip install 'completelook[server]'"
@@ -150,8 +151,7 @@ def _assemble(files: dict[str, Path]) -> Path:
     contents = hashlib.sha256()
     for name, file in sorted(files.items()):
         contents.update(name.encode() + file.read_bytes())
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "completelook" / "backends" / contents.hexdigest()[:16]
+    folder = cache_folder() / "backends" / contents.hexdigest()[:16]
     try:
         if not folder.exists():
             _copy_all(files, folder)

@@ -56,7 +56,7 @@ class Turns:
 
 def start_triton(stack: ExitStack, repository: Path) -> CompleteLook:
     """Start Triton; a client of it. Raises ServerError where it does not start."""
-    triton = EmbeddedServer(repository, grpc_port=0, http_port=0, metrics_port=0)
+    triton = EmbeddedServer(repository, grpc_port=0, metrics_port=0)
     address = stack.enter_context(triton).grpc_address
     return stack.enter_context(CompleteLook(address, timeout_s=60))
 

@@ -52,7 +52,7 @@ def main(
     reports.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if server is None:
-            embedded = EmbeddedServer(model_repository, grpc_port=0, http_port=0, metrics_port=0)
+            embedded = EmbeddedServer(model_repository, grpc_port=0, metrics_port=0)
             server = stack.enter_context(embedded).grpc_address
         run = run_locust(plan, server, catalog, pictures, reports)
         figures = measure(server, reports)

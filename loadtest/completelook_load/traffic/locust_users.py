@@ -20,6 +20,7 @@ import numpy as np
 from completelook import Catalog, CompleteLook
 from completelook.errors import CompleteLookError
 from completelook.files import write_text
+from completelook.server import owners_headers
 from completelook_build.console import say
 from gevent import get_hub
 from gevent.pool import Group
@@ -154,8 +155,10 @@ class Ramp(_Load):
         options, self.environment.process_exit_code = _options(self.environment), 1
         plan = Plan(options.objective_p95_s, options.stage_s, options.rates)
         try:
-            with InferenceServerClient(str(self.environment.host)) as client:
-                run = run_ramp(plan, self.ask, lambda: read_counters(client))
+            server = str(self.environment.host)
+            headers = owners_headers(server)
+            with InferenceServerClient(server) as client:
+                run = run_ramp(plan, self.ask, lambda: read_counters(client, headers))
             write_text(options.ramp, run.as_json())
             self.environment.process_exit_code = 0
         except CompleteLookError as error:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from completelook.contract import EMBED_SCENE
 from completelook.files import write_text
-from completelook.server import bound_to_this_process
+from completelook.server import bound_to_this_process, owners_headers
 from completelook_build.console import say
 
 _PROGRAM = "perf_analyzer"
@@ -104,6 +104,9 @@ def _run(program: str, server: str, concurrency: int, report: Path) -> None:
         "--stability-percentage": _ANY_PERCENTAGE, "-f": report,
     }  # fmt: skip
     options = [str(part) for pair in arguments.items() for part in pair]
+    # It reads the server's statistics before and after.
+    for header, value in owners_headers(server).items():
+        options += ["-H", f"{header}:{value}"]
     try:
         done = subprocess.run(
             bound_to_this_process([program, *options]),

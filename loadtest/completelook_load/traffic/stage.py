@@ -124,10 +124,12 @@ def _times_from_json(fields: Mapping[str, Any]) -> ModelTimes:
     return ModelTimes(**{**fields, "batches": batches})
 
 
-def read_counters(client: InferenceServerClient) -> dict[str, Any] | None:
+def read_counters(
+    client: InferenceServerClient, headers: Mapping[str, str]
+) -> dict[str, Any] | None:
     """Triton's counters since its start, by model; None of a server that does not tell them."""
     try:
-        answer = client.get_inference_statistics(client_timeout=_TIMEOUT_S)
+        answer = client.get_inference_statistics(headers=headers, client_timeout=_TIMEOUT_S)
     except InferenceServerException:
         return None
     return {model.name: model for model in answer.model_stats}

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from completelook.server.log import ServerLog
-from completelook.server.stubs import Stub, Stubs
+from completelook.server.processes.log import ServerLog
+from completelook.server.processes.stubs import Stub, Stubs
 
 _LAUNCHER = Path(__file__).parent / "launch.py"
 # Requests in flight get this long to finish.
