@@ -17,7 +17,7 @@ FOLDERS = sorted({path.parent for path in MODULES})
 
 # Modules below 40 lines, and why.
 SMALL = {
-    "client/completelook/server/processes/launch.py": "a script that runs in the server's own process",
+    "client/completelook/server/processes/launch.py": "a script of its own",
     "build/completelook_build/__main__.py": "`python -m completelook_build`",
     "build/completelook_build/errors.py": "the leaves that training adds to the client's tree",
 }
