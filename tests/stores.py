@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from completelook.catalog import Catalog, CatalogInfo, CategoryTable, Hits
+from completelook.catalog import Catalog, CatalogInfo, CategoryTable, Filter, Hits, conditions_only
 from completelook.errors import CatalogError
 from completelook.products import Product
 from numpy.typing import NDArray
@@ -26,13 +26,18 @@ class DictCatalog(Catalog):
             columns |= dict.fromkeys(product.columns)
         return CatalogInfo("a dict", self._model_id, self._categories, counts, tuple(columns))
 
-    def _search(self, query: NDArray[np.float32], category: str, top: int) -> Hits:
+    def _search(
+        self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
+    ) -> Hits:
         found = []
         for product, embedding in self.products.values():
-            if product.category == category:
+            cells = {"id": product.id, "category": product.category, **product.columns}
+            if product.category == category and all(
+                each.matches(cells.get(each.column)) for each in conditions_only(where, "a dict")
+            ):
                 similarity = sum(float(a) * float(b) for a, b in zip(embedding, query, strict=True))
                 found.append((-similarity, product.id))
-        last = sorted(found)[:top][-1][0]
+        last = max(sorted(found)[:top], default=(0.0, ""))[0]
         return self.get(sorted(id_ for distance, id_ in found if distance <= last + 1e-9))
 
     def get(self, ids: Sequence[str]) -> Hits:

@@ -7,6 +7,7 @@ from completelook.errors import (
     CatalogError,
     CategoryError,
     CompleteLookError,
+    ConditionError,
     ContractError,
     EmbeddedServerError,
     ImageError,
@@ -21,7 +22,7 @@ from completelook.errors import (
 )
 
 if TYPE_CHECKING:
-    from completelook.catalog import Catalog, CategoryTable, IndexReport, index
+    from completelook.catalog import Catalog, CategoryTable, Condition, IndexReport, index
     from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.explain import overlay, save_overlays, write_report
     from completelook.images import ImageSource, load_image, open_image
@@ -37,6 +38,8 @@ __all__ = [
     "CategoryTable",
     "CompleteLook",
     "CompleteLookError",
+    "Condition",
+    "ConditionError",
     "ContractError",
     "EmbeddedServerError",
     "ImageError",
@@ -70,6 +73,7 @@ _HOMES = {
     "Catalog": "catalog",
     "CategoryTable": "catalog",
     "CompleteLook": "clients",
+    "Condition": "catalog",
     "ImageSource": "images",
     "IndexReport": "catalog",
     "Match": "ranking",

@@ -4,6 +4,7 @@ CompleteLookError
 ├── UsageError              an argument makes no sense, such as an address without a port
 ├── ImageError              a picture cannot be read
 ├── CategoryError           a category is unknown or ambiguous
+├── ConditionError          a condition on products names no column, or compares what cannot be
 ├── TableError              a table of products is missing, empty or malformed
 ├── CatalogError            a catalog file is missing or not a catalog
 │   └── ModelMismatch       a catalog was made by other weights than the server's
@@ -35,6 +36,10 @@ class ImageError(CompleteLookError):
 
 class CategoryError(CompleteLookError):
     """A category is unknown or ambiguous."""
+
+
+class ConditionError(CompleteLookError, ValueError):
+    """A condition on products names no column, or compares what cannot be compared."""
 
 
 class TableError(CompleteLookError):

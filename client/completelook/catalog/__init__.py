@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Any
 from completelook.catalog.arrow import ArrowCatalog, write_catalog
 from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, format_model_id
 from completelook.catalog.categories import CategoryTable
+from completelook.catalog.conditions import (
+    Comparison,
+    Condition,
+    Filter,
+    Kind,
+    Where,
+    conditions_only,
+    parse_condition,
+)
 
 if TYPE_CHECKING:
     from completelook.catalog.category_map import draft_category_map
@@ -22,14 +31,21 @@ __all__ = [
     "Catalog",
     "CatalogInfo",
     "CategoryTable",
+    "Comparison",
+    "Condition",
+    "Filter",
     "Hits",
     "IndexReport",
+    "Kind",
     "Shipment",
+    "Where",
+    "conditions_only",
     "draft_category_map",
     "failures_path",
     "format_model_id",
     "index",
     "ledger_path",
+    "parse_condition",
     "prepare",
     "write_catalog",
 ]

@@ -26,6 +26,8 @@ from completelook.catalog.catalog import (
     require_embeddings,
 )
 from completelook.catalog.categories import CategoryTable
+from completelook.catalog.conditions import Condition, Filter, Where
+from completelook.catalog.selection import meeting, selected
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError
 from completelook.files import replacing
@@ -149,7 +151,17 @@ class ArrowCatalog(Catalog):
         """What the catalog is of."""
         return self._content.info
 
-    def _search(self, query: NDArray[np.float32], category: str, top: int) -> Hits:
+    def conditions(self, where: Iterable[Where]) -> tuple[Filter, ...]:
+        """See Catalog.conditions; also the type of each column is told to fit or not."""
+        parsed = super().conditions(where)
+        for condition in parsed:
+            if isinstance(condition, Condition):
+                meeting(self._content.columns[condition.column].slice(0, 0), condition)
+        return parsed
+
+    def _search(
+        self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
+    ) -> Hits:
         content = self._content
         rows = content.slices[category]
         with np.errstate(invalid="ignore", over="ignore"):  # What is not finite is told below.
@@ -157,7 +169,10 @@ class ArrowCatalog(Catalog):
             total = float(similarities.sum())
         if not math.isfinite(total):  # One pass shows it; which one it is takes another.
             self._require_finite(content, rows, similarities)
-        return content.hits(rows.start + _largest(similarities, top))
+        if not where:
+            return content.hits(rows.start + _largest(similarities, top))
+        kept = selected(content.columns, rows, where)  # [k]
+        return content.hits(rows.start + kept[_largest(similarities[kept], top)])
 
     def get(self, ids: Sequence[str]) -> Hits:
         """The products of some ids, in their order. Raises CatalogError for an id it lacks."""

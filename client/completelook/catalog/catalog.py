@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog.categories import CategoryTable
+from completelook.catalog.conditions import Filter, Where, parse_condition, require_columns
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
 from completelook.images import ImageSource
@@ -85,24 +86,44 @@ class Catalog(ABC):
         """Take products out; how many of the ids there were. Raises CatalogError."""
 
     @abstractmethod
-    def _search(self, query: NDArray[np.float32], category: str, top: int) -> Hits:
-        """`search` with arguments that make sense."""
+    def _search(
+        self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
+    ) -> Hits:
+        """`search` with arguments that make sense, conditions no longer as texts."""
 
-    def search(self, query: NDArray[np.float32], category: str, *, top: int) -> Hits:
+    def search(
+        self,
+        query: NDArray[np.float32],
+        category: str,
+        *,
+        top: int,
+        where: Iterable[Where] = (),
+    ) -> Hits:
         """The `top` products of a category whose inner product with a query [128] is largest.
 
         The category is given by its full name. With those that may tie with the last within
-        rounding (ROUNDING), to be settled by the caller; in the order of their ids.
+        rounding (ROUNDING), to be settled by the caller; in the order of their ids. Of the
+        products that meet all conditions, see `conditions`, exactly; these may be none.
 
-        Raises UsageError, CategoryError where the catalog holds none of the category, and
-        CatalogError where an embedding is not finite.
+        Raises UsageError, CategoryError where the catalog holds none of the category,
+        ConditionError, and CatalogError where an embedding is not finite.
         """
         if top < 1:
             raise UsageError(f"top is {top}, expected at least 1")
         if query.shape != (EMBEDDING_SIZE,) or not np.isfinite(query).all():
             raise UsageError(f"the query must be {EMBEDDING_SIZE} finite numbers")
         self.require_category(category)
-        return self._search(query, category, top)
+        return self._search(query, category, top, self.conditions(where))
+
+    def conditions(self, where: Iterable[Where]) -> tuple[Filter, ...]:
+        """Conditions on products, those given as texts parsed, `price<50` and the like.
+
+        Raises ConditionError for a text that is none and for a column that the catalog lacks.
+        """
+        parsed = tuple(parse_condition(each) if isinstance(each, str) else each for each in where)
+        info = self.info
+        require_columns(parsed, ("id", "category", *info.columns), info.location)
+        return parsed
 
     def search_many(
         self, queries: NDArray[np.float32], category: str, *, top: int

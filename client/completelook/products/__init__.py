@@ -2,6 +2,25 @@
 
 from completelook.products.delimited import read_cells
 from completelook.products.products import Products, ProductSource, read_products
+from completelook.products.readings import (
+    Amount,
+    aligned,
+    read_amount,
+    read_moment,
+    read_truth,
+)
 from completelook.products.records import Product, Skip
 
-__all__ = ["Product", "ProductSource", "Products", "Skip", "read_cells", "read_products"]
+__all__ = [
+    "Amount",
+    "Product",
+    "ProductSource",
+    "Products",
+    "Skip",
+    "aligned",
+    "read_amount",
+    "read_cells",
+    "read_moment",
+    "read_products",
+    "read_truth",
+]
