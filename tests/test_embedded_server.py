@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +43,23 @@ import sys
 from completelook.server import serve_until_stopped
 ports = {"grpc_port": 0, "http_port": None, "metrics_port": 0}
 serve_until_stopped(sys.argv[1], **ports, arguments=sys.argv[2:])
+"""
+
+DIES_IN_STARTS_2_TO_6 = """
+import os, pathlib, signal
+import triton_python_backend_utils as triton
+
+class TritonPythonModel:
+    def initialize(self, args):
+        starts = pathlib.Path(args["model_repository"], "starts")
+        self.start = len(starts.read_text()) + 1 if starts.exists() else 1
+        starts.write_text("x" * self.start)
+
+    def execute(self, requests):
+        if 2 <= self.start <= 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        tensors = [triton.Tensor("OUT", each.inputs()[0].as_numpy()) for each in requests]
+        return [triton.InferenceResponse([tensor]) for tensor in tensors]
 """
 
 # A weak reference's callback swallows what is raised in it; so ends each import of a module.
@@ -200,6 +216,25 @@ def test_serve_restarts_what_died_and_ends_well_on_sigterm(
     assert not any(map(Path.exists, first + second))
 
 
+def test_deaths_before_ready_do_not_end_serve(repository: Path) -> None:
+    """Five starts in a row die in their first inference, after a server that was ready."""
+    write_python_model(repository, "moody", DIES_IN_STARTS_2_TO_6)
+    impatient = "from completelook.server import serve\nserve._FIRST_PAUSE_S = 0.01\n"
+    command = [sys.executable, "-c", impatient + SERVE, str(repository)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as served:
+        try:
+            read_until(served, "ready:")
+            (server_pid,) = server_pids(repository)
+            os.kill(server_pid, signal.SIGKILL)
+            lines = read_until(served, "ready:")
+            pauses = [line.rpartition(" in ")[2] for line in lines if "starting it anew" in line]
+            assert pauses[1:] == [f"{0.01 * 2**step:g} s\n" for step in range(5)]
+            assert sum("moody_0_0" in line and ") died" in line for line in lines) == 5
+        finally:
+            served.terminate()
+            served.wait(60)
+
+
 def test_ctrl_c_while_the_models_load_ends_well(
     served: subprocess.Popen[str], repository: Path
 ) -> None:
@@ -221,9 +256,9 @@ def test_server_does_not_outlive_a_killed_parent(
     read_until(served, "ready:")
     (server_pid,) = server_pids(repository)
     left = traces(server_pid)
-    # A stub can wait for ever for a lock of a server that is killed in the moment it starts:
-    # docs/serving.md says so.
-    time.sleep(2)
+    (stub_pid,) = stubs(server_pid)
+    # As one that waits for a lock of the server, which will never be given back.
+    os.kill(stub_pid, signal.SIGSTOP)
     served.kill()
     served.wait(60)
     assert all_gone(left)

@@ -17,7 +17,6 @@ FOLDERS = sorted({path.parent for path in MODULES})
 
 # Modules below 40 lines, and why.
 SMALL = {
-    "client/completelook/server/processes/launch.py": "a script of its own",
     "build/completelook_build/__main__.py": "`python -m completelook_build`",
     "build/completelook_build/errors.py": "the leaves that training adds to the client's tree",
 }

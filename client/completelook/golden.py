@@ -73,6 +73,16 @@ class GoldenRecord:
         """Where the record of a model repository lies; git keeps no file of a version's folder."""
         return model_repository / EMBED_SCENE.name / "1" / "golden.json"
 
+    def largest_difference(
+        self, scene_embedding: NDArray[np.float32], product_embedding: NDArray[np.float32]
+    ) -> float:
+        """Of the golden image's embeddings, both [128], from the recorded ones; NaN for NaN."""
+        differences = [
+            np.abs(np.subtract(self.scene_embedding, scene_embedding)),
+            np.abs(np.subtract(self.product_embedding, product_embedding)),
+        ]
+        return float(np.max(differences))
+
     def changed_files(self, model_repository: Path) -> list[str]:
         """The files of the export that are no longer as it wrote them. Raises OSError."""
         places = {name: model_repository / name for name in self.files}

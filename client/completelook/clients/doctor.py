@@ -247,10 +247,7 @@ def _comparison(answers: _Answers, record: GoldenRecord | None, repository: Path
             f"holds {format_model_id(record.model_id)}: restart the server on {repository}, or "
             "name its own repository with --model-repository DIR"
         )
-    difference = max(
-        float(np.abs(np.subtract(record.scene_embedding, answers.scene.embedding)).max()),
-        float(np.abs(np.subtract(record.product_embedding, answers.product.embedding)).max()),
-    )
+    difference = record.largest_difference(answers.scene.embedding, answers.product.embedding)
     _require_close("the served embeddings from the exported ones", difference, record.tolerance)
     changed = record.changed_files(repository)
     if any(not name.endswith("config.pbtxt") for name in changed):

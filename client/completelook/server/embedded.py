@@ -1,17 +1,19 @@
 """The embedded server: a tritonserver of one's own, for as long as a `with` block lasts."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from completelook.errors import EmbeddedServerError
+from completelook.golden import GoldenRecord
 from completelook.server.access import OwnersKey, exposed_addresses
 from completelook.server.installation import find_installation
 from completelook.server.ports import claim_ports, wait_until_listening
 from completelook.server.processes import EXIT_TIMEOUT_S, ServerProcess
-from completelook.server.readiness import infer_zeros, server_version
+from completelook.server.readiness import infer_golden_image, infer_zeros, server_version
 from completelook.server.repository import entry_models, read_repository
 
 _GRPC, _HTTP, _METRICS = "--grpc-port", "--http-port", "--metrics-port"
@@ -23,6 +25,7 @@ _CACHE_CONFIG = "--cache-config"
 # An answer of embed_scene is half a KB for each category, and as much again for the scene.
 _RESPONSE_CACHE_BYTES = 64 * 1024 * 1024
 _WAIT_INTERVAL_S = 0.2
+_BURIAL_S = 2.0
 _LOGGER = logging.getLogger("completelook.server")
 
 
@@ -87,14 +90,17 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start the server and wait until every ensemble has answered an inference.
 
-        A server that runs is stopped first.
+        Of a repository that `completelook-build export` made, that is the export's golden image. A
+        server that runs is stopped first.
 
         Raises:
-            EmbeddedServerError: the server cannot run here, a port is taken, a model fails to load.
+            EmbeddedServerError: the server cannot run here, a port is taken, a model fails to load,
+                or does not answer as the export did.
             KeyboardInterrupt: `interrupt` was called.
         """
         self.stop()
         configs = read_repository(self._model_repository)
+        record = GoldenRecord.read(self._model_repository)
         installation = find_installation()
         self._ports = claim_ports(self._host, self._ports)
         self._key = OwnersKey(self._ports[_GRPC])
@@ -104,8 +110,7 @@ class EmbeddedServer:
         try:
             wait_until_listening(self._host, self._ports[_GRPC], self._check_starting)
             self._process.watch()
-            infer_zeros(self.grpc_address, entry_models(configs), self._check_interrupted)
-            self.check()
+            self._see_it_answer(configs, record)
         except BaseException:
             self.stop()
             raise
@@ -145,8 +150,15 @@ class EmbeddedServer:
                 self._check_interrupted()
             self.check()
 
+    def pause(self, seconds: float) -> None:
+        """Wait a while. Raises KeyboardInterrupt when `interrupt` was called."""
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            self._check_interrupted()
+            time.sleep(min(left_s, _WAIT_INTERVAL_S))
+
     def interrupt(self) -> None:
-        """Have `start` and `wait` raise KeyboardInterrupt soon, and from now on.
+        """Have `start`, `wait` and `pause` raise KeyboardInterrupt soon, and from now on.
 
         For a signal handler, which had better not raise by itself: an import that is under way
         just then may swallow the exception.
@@ -189,6 +201,18 @@ class EmbeddedServer:
         if not wanted or any(argument.startswith(_CACHE_CONFIG) for argument in self._arguments):
             return []
         return [f"{_CACHE_CONFIG}=local,size={_RESPONSE_CACHE_BYTES}"]
+
+    def _see_it_answer(self, configs: Sequence[Any], record: GoldenRecord | None) -> None:
+        try:
+            infer_zeros(self.grpc_address, entry_models(configs), self._check_interrupted)
+            if record is not None:
+                infer_golden_image(self.grpc_address, record)
+        except EmbeddedServerError:
+            # A death shows as a broken connection a moment before it is known.
+            if self._process and self._process.ended.wait(_BURIAL_S):
+                self.check()
+            raise
+        self.check()
 
     def _warn_of_strangers(self) -> None:
         addresses = exposed_addresses([f"--grpc-address={self._host}", *self._arguments])

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from completelook.contract import EMBED_PRODUCT, EMBED_SCENE
 from completelook.errors import EmbeddedServerError
+from completelook.golden import GoldenRecord, golden_image
 from completelook.server.processes import one_line
 
 _INFERENCE_TIMEOUT_S = 120
+_EXPORT_AGAIN = "run `completelook-build export` again"
 
 
 def infer_zeros(address: str, models: Sequence[Any], check: Callable[[], None]) -> None:
@@ -36,6 +39,42 @@ def infer_zeros(address: str, models: Sequence[Any], check: Callable[[], None]) 
                     f"model '{config.name}' loads, but fails on a request of zeros: "
                     f"{one_line(exc.message())}"
                 ) from exc
+
+
+def infer_golden_image(address: str, record: GoldenRecord) -> None:
+    """Have the server's models answer the golden image as the export did.
+
+    Raises:
+        EmbeddedServerError: they give another MODEL_ID or other embeddings, or fail.
+    """
+    from tritonclient.grpc import InferenceServerClient, InferInput
+    from tritonclient.utils import InferenceServerException
+
+    image = InferInput("IMAGE", [1, *golden_image().shape], "UINT8")
+    image.set_data_from_numpy(golden_image()[np.newaxis])
+    found = {}
+    with InferenceServerClient(address) as client:
+        for model in (EMBED_SCENE, EMBED_PRODUCT):
+            try:
+                if not client.is_model_ready(model.name):
+                    return
+                answer = client.infer(model.name, [image], client_timeout=_INFERENCE_TIMEOUT_S)
+            except InferenceServerException as exc:
+                raise EmbeddedServerError(
+                    f"model '{model.name}' fails on the golden image: {one_line(exc.message())}"
+                ) from exc
+            found |= {output.name: answer.as_numpy(output.name)[0] for output in model.outputs}
+            if found["MODEL_ID"][0] != record.model_id:
+                raise EmbeddedServerError(
+                    f"model '{model.name}' is of MODEL_ID {found['MODEL_ID'][0]:016x}, but the "
+                    f"export recorded {record.model_id:016x}: {_EXPORT_AGAIN}"
+                )
+    difference = record.largest_difference(found["SCENE_EMBEDDING"], found["PRODUCT_EMBEDDING"])
+    if not difference <= record.tolerance:  # Written so that NaN fails.
+        raise EmbeddedServerError(
+            f"the golden image's embeddings differ by {difference:.1e} from those that the export "
+            f"recorded, expected at most {record.tolerance:.0e}: {_EXPORT_AGAIN}"
+        )
 
 
 def server_version(address: str) -> str:

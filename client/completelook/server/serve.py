@@ -4,17 +4,17 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from completelook.errors import EmbeddedServerError
+from completelook.errors import CompleteLookError
 from completelook.server.embedded import EmbeddedServer
 
 _LOGGER = logging.getLogger("completelook.server")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_RESTARTS_IN_A_ROW = 3
-# The death of a server that has run this long is the first in a row.
-_STEADY_S = 300
+# Between restarts in a row, of servers that were not ready for long: 0, 1, 2, 4 s and so on.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 10.0
+_STEADY_S = 3.0
 
 
 def serve_until_stopped(
@@ -31,7 +31,8 @@ def serve_until_stopped(
     it takes over the signals.
 
     Raises:
-        EmbeddedServerError: the server does not start, or dies again and again.
+        EmbeddedServerError: the server does not start. Once it was ready, it is started anew as
+            often as it takes.
     """
     _show_log(everything=any(argument.startswith("--log-verbose") for argument in arguments))
     server = EmbeddedServer(
@@ -53,22 +54,42 @@ def serve_until_stopped(
 
 
 def _run(server: EmbeddedServer) -> None:
-    deaths = 0
+    pauses_s = None  # between the starts to come, once a server was ready
     while True:
         _say("starting tritonserver")
-        server.start()
-        ready_at = time.monotonic()
-        _say(
-            f"ready: gRPC on {server.grpc_address}, metrics on {server.metrics_address}"
-            f"{f', HTTP on {server.http_address}' if server.http_address else ''}; Ctrl-C stops it"
-        )
         try:
-            server.wait()
-        except EmbeddedServerError as exc:
-            deaths = 1 if time.monotonic() - ready_at > _STEADY_S else deaths + 1
-            if deaths > _RESTARTS_IN_A_ROW:
-                raise EmbeddedServerError(f"{exc}, for the {deaths}th time in a row") from exc
-            _say(f"error: {exc}; starting it anew ({deaths} of {_RESTARTS_IN_A_ROW} times)")
+            server.start()
+            _say_ready(server)
+            ready_at_s = time.monotonic()
+            pauses_s = pauses_s or _pauses_s()
+            try:
+                server.wait()
+            finally:
+                if time.monotonic() - ready_at_s > _STEADY_S:
+                    pauses_s = _pauses_s()
+        except (CompleteLookError, OSError) as exc:
+            if pauses_s is None:
+                raise
+            pause_s = next(pauses_s)
+            _say(f"error: {exc}; starting it anew{f' in {pause_s:g} s' if pause_s else ''}")
+            server.pause(pause_s)
+
+
+def _pauses_s() -> Iterator[float]:
+    """How long to wait before each of the restarts in a row."""
+    yield 0.0
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield min(pause_s, _LONGEST_PAUSE_S)
+        pause_s *= 2
+
+
+def _say_ready(server: EmbeddedServer) -> None:
+    http = f", HTTP on {server.http_address}" if server.http_address else ""
+    _say(
+        f"ready: gRPC on {server.grpc_address}, metrics on {server.metrics_address}{http}; "
+        "Ctrl-C stops it"
+    )
 
 
 def _show_log(*, everything: bool) -> None:

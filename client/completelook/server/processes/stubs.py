@@ -9,6 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,7 @@ _REGION, _SERVER_PID, _INSTANCE = 2, 5, 8
 _RESCAN_INTERVAL_S = 5.0
 # When a model is unloaded, its stub ends a moment before the server removes their shared memory.
 _UNLOAD_GRACE_S = 0.5
-# A stub follows a killed server within about four seconds.
-_FOLLOW_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,15 @@ class Stubs:
             self.find()
 
     def end(self) -> None:
-        """After the server's end: see its stubs gone too, and the memory of those that died."""
+        """After the server's end: end its stubs too, and the memory that they shared with it.
+
+        One that is left to itself follows within four seconds, or waits for ever for a lock.
+        """
         self.find()
-        deadline = time.monotonic() + _FOLLOW_TIMEOUT_S
         for stub in list(self._stubs.values()):
-            if not _wait_for_exit([stub.pidfd], max(deadline - time.monotonic(), 0)):
+            with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(stub.pidfd, signal.SIGKILL)
-                _wait_for_exit([stub.pidfd], _FOLLOW_TIMEOUT_S)
+            _wait_for_exit([stub.pidfd], _KILL_TIMEOUT_S)
             stub.region.unlink(missing_ok=True)
             self._forget(stub)
 
