@@ -52,7 +52,7 @@ def infer_golden_image(address: str, record: GoldenRecord) -> None:
 
     image = InferInput("IMAGE", [1, *golden_image().shape], "UINT8")
     image.set_data_from_numpy(golden_image()[np.newaxis])
-    found = {}
+    found: dict[str, Any] = {}
     with InferenceServerClient(address) as client:
         for model in (EMBED_SCENE, EMBED_PRODUCT):
             try:
