@@ -113,6 +113,7 @@ def test_rank_json_is_one_object_per_product(run, scene: Path, catalog_path: Pat
         "local_distance": local_distance,
         "compatibility": None,
         "product": {"name": "The chair <3>"},
+        "folded": [],
     }
 
 
@@ -173,6 +174,61 @@ def test_a_column_that_is_not_there_is_one_line_that_lists_what_is(
     result = run("rank", scene, "--catalog", priced, "--show", "prize")
     assert_one_line_error(result, "no column 'prize': it has 'price', 'Title', 'since', 'sizes'")
     assert not triton.calls
+
+
+def test_conditions_leave_out_what_does_not_meet_them_and_say_what_is_missing(
+    run, scene: Path, catalog_path: Path
+) -> None:
+    arguments = ["--where", "id!=rug-3", "--where", "category has Home", "--top", 6, "--json"]
+    code, out, err = run(
+        "rank", scene, "--catalog", catalog_path, "--where", "id!=rug-3", *arguments
+    )
+    assert code == 0
+    ids = [json.loads(line)["id"] for line in out.splitlines()]
+    assert ids == ["rug-0", "rug-1", "rug-2", "rug-4", "rug-5"]
+    assert f"Home|Rugs for {scene}: only 5 of the 6 asked for" in err
+    assert f"Garden|Chairs for {scene}: nothing fits" in err
+
+
+@pytest.mark.parametrize(
+    ("condition", "code", "message"),
+    [
+        ("price", 2, "is no condition: expected COLUMN"),
+        ("price<5", 1, "no column 'price': It has 'id', 'category', 'name'"),
+        ("name<5", 1, "none of them says a number: the first is 'The chair <0>'"),
+    ],
+)
+def test_a_condition_that_cannot_be_met_says_why(
+    run, scene: Path, catalog_path: Path, condition: str, code: int, message: str
+) -> None:
+    result = run("rank", scene, "--catalog", catalog_path, "--where", condition)
+    assert result[0] == code
+    assert message in " ".join(result[2].replace("│", " ").split())
+
+
+def test_a_group_is_shown_once_and_what_it_stands_for_is_counted(
+    run, scene: Path, tmp_path: Path
+) -> None:
+    products = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "category": [CATEGORIES[0]] * 3,
+            "image": ["x.jpg"] * 3,
+            "model": ["one", "one", "two"],
+        }
+    )
+    path = tmp_path / "c.arrow"
+    embeddings = np.stack([axis(3), axis(0), axis(9)])
+    write_catalog(path, products, embeddings, model_id=MODEL_ID, categories=CATEGORIES)
+    arguments = ["rank", scene, "--catalog", path, "--group-by", "model"]
+    lines = [line.split() for line in run(*arguments)[1].splitlines() if line.strip()]
+    assert [line[1] for line in lines if line[0].isdigit()] == ["a", "c"]
+    assert [line[-1] for line in lines if line[0] == "1"] == ["+1"]
+    page = tmp_path / "page.html"
+    code, out, err = run(*arguments, "--json", "--html", page)
+    assert (code, json.loads(out.splitlines()[0])["folded"]) == (0, ["b"])
+    assert "only 2 of the 10 asked for" in err
+    assert '<span title="b">stands for 1 more</span>' in page.read_text()
 
 
 def test_rank_prints_the_compatibility_of_a_calibrated_model(

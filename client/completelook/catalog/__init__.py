@@ -13,6 +13,7 @@ from completelook.catalog.conditions import (
     Kind,
     Where,
     conditions_only,
+    is_missing,
     parse_condition,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "failures_path",
     "format_model_id",
     "index",
+    "is_missing",
     "ledger_path",
     "parse_condition",
     "prepare",

@@ -110,7 +110,19 @@ class _Content:
 
     def hits(self, rows: NDArray[Any]) -> Hits:
         """The products of some rows."""
-        return Hits(_Products(self, rows), self.embeddings[rows])
+        return _Hits(_Products(self, rows), self.embeddings[rows], self.columns, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits(Hits):
+    """Hits whose cells are read a column at a time, no product touched."""
+
+    columns: Mapping[str, Any]
+    rows: NDArray[Any]
+
+    def cells(self, column: str) -> Sequence[Any]:
+        cells: list[Any] = self.columns[column].take(pa.array(self.rows)).to_pylist()
+        return cells
 
 
 class _Products(Sequence[Product]):

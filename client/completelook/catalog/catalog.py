@@ -40,6 +40,10 @@ class Hits:
     products: Sequence[Product]  # n; a store may read each when it is asked for
     embeddings: NDArray[np.float32]  # [n, 128]
 
+    def cells(self, column: str) -> Sequence[Any]:
+        """What the products have in one of the shop's columns, n; None where they have nothing."""
+        return [product.columns.get(column) for product in self.products]
+
 
 @dataclass(frozen=True)
 class CatalogInfo:
@@ -126,10 +130,16 @@ class Catalog(ABC):
         return parsed
 
     def search_many(
-        self, queries: NDArray[np.float32], category: str, *, top: int
+        self,
+        queries: NDArray[np.float32],
+        category: str,
+        *,
+        top: int,
+        where: Iterable[Where] = (),
     ) -> Sequence[Hits]:
         """What `search` finds for each of some queries [n, 128]."""
-        return [self.search(query, category, top=top) for query in queries]
+        conditions = self.conditions(where)
+        return [self.search(query, category, top=top, where=conditions) for query in queries]
 
     def refresh(self) -> bool:
         """See what other writers have changed since; whether there was anything.

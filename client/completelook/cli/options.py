@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from completelook.catalog import Condition
 
 Server = Annotated[
     str,
@@ -42,3 +45,31 @@ def parse_columns(given: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter(f"{text!r}: expected OURS=THEIRS, as in image=foto")
         columns[ours] = theirs
     return columns
+
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only products that meet it: 'price<50', 'brand=ACME', 'sizes has XL'. Repeatable.",
+    ),
+]
+
+
+def parse_where(given: list[str] | None) -> "tuple[Condition, ...]":
+    """The conditions a user has given. Raises typer.BadParameter."""
+    from completelook.catalog import parse_condition
+    from completelook.errors import ConditionError
+
+    try:
+        return tuple(parse_condition(text) for text in given or ())
+    except ConditionError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def from_0_to_1(value: float | None) -> float | None:
+    """A callback for options from 0 to 1. Raises typer.BadParameter."""
+    # Click's own range lets NaN through.
+    if value is not None and not 0 <= value <= 1:
+        raise typer.BadParameter(f"{value} is not in the range 0..1")
+    return value

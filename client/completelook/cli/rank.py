@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from completelook.cli.options import DEFAULT_SERVER, EXIT_SKIPPED, OnError, Server
+from completelook.cli.options import (
+    DEFAULT_SERVER,
+    EXIT_SKIPPED,
+    OnError,
+    Server,
+    Where,
+    from_0_to_1,
+    parse_where,
+)
 from completelook.cli.pipe import closed_pipe_is_no_error
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
     from completelook.ranking import Match, RankedScene
-
-
-def _from_0_to_1(value: float | None) -> float | None:
-    # Click's own range lets NaN through.
-    if value is not None and not 0 <= value <= 1:
-        raise typer.BadParameter(f"{value} is not in the range 0..1")
-    return value
 
 
 def rank(
@@ -35,9 +36,23 @@ def rank(
     min_compatibility: Annotated[
         float | None,
         typer.Option(
-            metavar="0..1", callback=_from_0_to_1, help="Leave out what fits less; may leave none."
+            metavar="0..1", callback=from_0_to_1, help="Leave out what fits less; may leave none."
         ),
     ] = None,
+    where: Where = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Of products with the same value only the best."),
+    ] = None,
+    fold_duplicates: Annotated[
+        bool, typer.Option("--fold-duplicates", help="Pictures that are nearly the same once.")
+    ] = False,
+    diversity: Annotated[
+        float,
+        typer.Option(
+            metavar="0..1", callback=from_0_to_1, help="How far the places differ among each other."
+        ),
+    ] = 0.0,
     show: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,7 +80,10 @@ def rank(
     """
     from completelook.catalog import Catalog
     from completelook.clients import CompleteLook
+    from completelook.ranking import Variety
 
+    conditions = parse_where(where)
+    variety = Variety(group_by, fold_duplicates, diversity)
     opened = Catalog.open(catalog)
     columns = opened.columns_to_show(show or ())
     keep_regions = html is not None or explain is not None
@@ -83,11 +101,15 @@ def rank(
             categories=category or (),
             top=top,
             min_compatibility=min_compatibility,
+            where=conditions,
+            variety=variety,
             regions=keep_regions,
             # One scene that cannot be read is an error of its own.
             skipped=skip if on_error is OnError.SKIP and len(scenes) > 1 else None,
         ):
             _print_matches(scene, columns, as_json=as_json)
+            if conditions or variety.folds:
+                _print_shortfalls(scene, top)
             if keep_regions:
                 ranked.append(scene)
     if len(skips) == len(scenes):
@@ -118,6 +140,14 @@ def _print_matches(scene: "RankedScene", columns: Sequence[str], *, as_json: boo
         for match in matches:
             line = {"scene": scene.source, **_fields(match), "product": match.shown(columns)}
             typer.echo(json.dumps(_as_json(line), ensure_ascii=False, allow_nan=False))
+
+
+def _print_shortfalls(scene: "RankedScene", top: int) -> None:
+    """Say where fewer products than asked for are left."""
+    for category, matches in scene.matches.items():
+        if 0 < len(matches) < top:
+            found = f"only {len(matches)} of the {top} asked for"
+            typer.echo(f"{category} for {scene.source}: {found}", err=True)
 
 
 def _fields(match: "Match") -> dict[str, Any]:

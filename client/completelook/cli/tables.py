@@ -43,6 +43,10 @@ def _table(scene_name: str, category: str, matches: list[Match], columns: Sequen
         table.add_column("compatibility", justify="right")
     for heading in ("distance", "global", "local"):
         table.add_column(heading, justify="right", style="" if heading == "distance" else "dim")
+    # A column of its own only where it says something.
+    stands_for = any(match.folded for match in matches)
+    if stands_for:
+        table.add_column("stands for", style="dim")
     for match in matches:
         shown = match.shown(columns).values()
         distances = (match.distance, match.global_distance, match.local_distance)
@@ -52,6 +56,7 @@ def _table(scene_name: str, category: str, matches: list[Match], columns: Sequen
             *("" if value is None else _plain(str(value)) for value in shown),
             *([f"{match.compatibility:.3f}"] if calibrated else []),
             *(f"{distance:.4f}" for distance in distances),
+            *([f"+{len(match.folded)}" if match.folded else ""] if stands_for else []),
         )
     return table
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -29,6 +29,7 @@ from completelook.ranking import (
     Calibration,
     Match,
     RankedScene,
+    RankOptions,
     categories_to_rank,
     rank_scene,
     require_options,
@@ -110,14 +111,10 @@ class AsyncCompleteLook:
         scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
         category: str,
-        *,
-        top: int = 10,
-        min_compatibility: float | None = None,
+        **options: Unpack[RankOptions],
     ) -> list[Match]:
         """See CompleteLook.rank."""
-        ranked = await self.rank_scene(
-            scene, catalog, (category,), top=top, min_compatibility=min_compatibility
-        )
+        ranked = await self.rank_scene(scene, catalog, (category,), **options)
         return next(iter(ranked.values()))
 
     async def rank_scene(
@@ -125,12 +122,10 @@ class AsyncCompleteLook:
         scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
         categories: Sequence[str] = (),
-        *,
-        top: int = 10,
-        min_compatibility: float | None = None,
+        **options: Unpack[RankOptions],
     ) -> Mapping[str, list[Match]]:
         """See CompleteLook.rank_scene."""
-        require_options(top=top, min_compatibility=min_compatibility)
+        require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = await self.embed_scene(scene)
@@ -140,9 +135,8 @@ class AsyncCompleteLook:
             scene,
             catalog,
             names,
-            top=top,
-            min_compatibility=min_compatibility,
             calibration=await self.calibration(),
+            **options,
         )
 
     async def rank_scenes(
@@ -151,13 +145,12 @@ class AsyncCompleteLook:
         catalog: Catalog,
         categories: Sequence[str] = (),
         *,
-        top: int = 10,
-        min_compatibility: float | None = None,
         regions: bool = False,
         skipped: Callable[[str, ImageError], None] | None = None,
+        **options: Unpack[RankOptions],
     ) -> AsyncIterator[RankedScene]:
         """See CompleteLook.rank_scenes."""
-        require_options(top=top, min_compatibility=min_compatibility)
+        require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
 
         async def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
@@ -175,9 +168,7 @@ class AsyncCompleteLook:
                     if skipped is not None:
                         skipped(source, scene)
                     continue
-                matches = await self.rank_scene(
-                    scene, catalog, names, top=top, min_compatibility=min_compatibility
-                )
+                matches = await self.rank_scene(scene, catalog, names, **options)
                 yield RankedScene(source, scene, matches)
 
     async def _infer(self, model: Model, source: ImageSource) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from completelook.ranking import (
     Calibration,
     Match,
     RankedScene,
+    RankOptions,
     categories_to_rank,
     rank_scene,
     require_options,
@@ -103,9 +104,7 @@ class CompleteLook:
         scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
         category: str,
-        *,
-        top: int = 10,
-        min_compatibility: float | None = None,
+        **options: Unpack[RankOptions],
     ) -> list[Match]:
         """The `top` products of one category that complement a scene best.
 
@@ -113,9 +112,7 @@ class CompleteLook:
 
         Raises CategoryError, ModelMismatch, NotCalibrated, UsageError.
         """
-        ranked = self.rank_scene(
-            scene, catalog, (category,), top=top, min_compatibility=min_compatibility
-        )
+        ranked = self.rank_scene(scene, catalog, (category,), **options)
         return next(iter(ranked.values()))
 
     def rank_scene(
@@ -123,9 +120,7 @@ class CompleteLook:
         scene: ImageSource | SceneEmbedding,
         catalog: Catalog,
         categories: Sequence[str] = (),
-        *,
-        top: int = 10,
-        min_compatibility: float | None = None,
+        **options: Unpack[RankOptions],
     ) -> Mapping[str, list[Match]]:
         """What `rank` finds in each of some categories, by their full names.
 
@@ -133,7 +128,7 @@ class CompleteLook:
 
         Raises what `rank` raises, CategoryError and UsageError before anything is sent.
         """
-        require_options(top=top, min_compatibility=min_compatibility)
+        require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = self.embed_scene(scene)
@@ -142,9 +137,8 @@ class CompleteLook:
             scene,
             catalog,
             names,
-            top=top,
-            min_compatibility=min_compatibility,
             calibration=self.calibration(),
+            **options,
         )
 
     def rank_scenes(
@@ -153,16 +147,15 @@ class CompleteLook:
         catalog: Catalog,
         categories: Sequence[str] = (),
         *,
-        top: int = 10,
-        min_compatibility: float | None = None,
         regions: bool = False,
         skipped: Callable[[str, ImageError], None] | None = None,
+        **options: Unpack[RankOptions],
     ) -> Iterator[RankedScene]:
         """Rank many scenes, paths or URLs, a few in flight; see `rank_scene` and `embed_scene`.
 
         A scene whose picture cannot be read is told to `skipped`, or else ends it with ImageError.
         """
-        require_options(top=top, min_compatibility=min_compatibility)
+        require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
 
         def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
@@ -178,9 +171,7 @@ class CompleteLook:
                 if skipped is not None:
                     skipped(source, scene)
                 continue
-            matches = self.rank_scene(
-                scene, catalog, names, top=top, min_compatibility=min_compatibility
-            )
+            matches = self.rank_scene(scene, catalog, names, **options)
             yield RankedScene(source, scene, matches)
 
     def _configuration(self) -> Configuration:

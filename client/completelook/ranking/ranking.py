@@ -5,16 +5,17 @@ With unit vectors and an attention that sums to 1, the paper's sum over regions 
     d(s, p) = (d_global + d_local) / 2 = 2 - q_c . f_p      with   q_c = f_s + sum_i a_i(c) f_i
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook.catalog import Catalog
+from completelook.catalog import Catalog, Filter, Hits, Where, is_missing
 from completelook.errors import CategoryError, ContractError, NotCalibrated, UsageError
 from completelook.ranking.calibration import Calibration
+from completelook.ranking.variety import NO_VARIETY, Variety, diversified, folded
 from completelook.triton import SceneEmbedding
 
 
@@ -31,6 +32,7 @@ class Match:
     local_distance: float  # to the regions the category attends to
     compatibility: float | None  # in [0, 1], larger is better; None of a model not calibrated
     product: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own columns
+    folded: tuple[str, ...] = ()  # ids it stands for, of those nearer than the next one shown
 
     def shown(self, columns: Sequence[str]) -> dict[str, Any]:
         """What the product has in some columns, see `Catalog.columns_to_show`."""
@@ -47,40 +49,120 @@ class RankedScene:
     matches: Mapping[str, list[Match]]
 
 
+class RankOptions(TypedDict, total=False):
+    """What every way to rank may be told beside scene, catalog and category."""
+
+    top: int  # products of each category, 10 where nothing is said
+    min_compatibility: float | None  # in 0..1: only products at or above it, which may be none
+    where: Sequence[Where]  # only products that meet all of these, such as `price<50`
+    variety: Variety  # how products that are alike share the places
+
+
 def rank(
     scene: SceneEmbedding,
     catalog: Catalog,
     category: str,
     *,
     top: int = 10,
+    min_compatibility: float | None = None,
+    where: Sequence[Where] = (),
+    variety: Variety = NO_VARIETY,
     calibration: Calibration | None = None,
 ) -> list[Match]:
     """The `top` products of one category nearest to a scene; equal distances in the order of ids.
 
     The catalog and the calibration must be of the scene's model, see `Catalog.require_model`.
+    Fewer come back where no more meet the conditions, are compatible enough, or stand for others.
 
     Raises CategoryError, ContractError for a scene whose embedding is not finite, CatalogError for
-    such a product, and UsageError for a `top` below 1.
+    such a product or an unknown column to group by, ConditionError, UsageError for a `top` below
+    1, and NotCalibrated for a minimum without a calibration.
     """
+    filters = require_options(
+        catalog, top=top, min_compatibility=min_compatibility, where=where, variety=variety
+    )
+    if min_compatibility is not None and calibration is None:
+        raise NotCalibrated(
+            f"the model of {catalog.info.location} is not calibrated, so no product has a "
+            "compatibility: run `completelook-build calibrate` and `completelook-build export`, "
+            "and restart the server"
+        )
+    nearest, embeddings, leaders = _leaders(
+        scene, catalog, category, top, min_compatibility, filters, variety, calibration
+    )
+    order: Sequence[int] = range(min(top, len(leaders)))
+    if variety.diversity:
+        firsts = [leader[0] for leader in leaders]
+        distances = np.array([nearest[first].distance for first in firsts])
+        order = diversified(distances, embeddings[firsts], top=top, diversity=variety.diversity)
+    return [
+        replace(nearest[first], rank=rank, folded=tuple(nearest[other].id for other in others))
+        for rank, (first, *others) in enumerate((leaders[place] for place in order), start=1)
+    ]
+
+
+def _leaders(
+    scene: SceneEmbedding,
+    catalog: Catalog,
+    category: str,
+    top: int,
+    min_compatibility: float | None,
+    where: tuple[Filter, ...],
+    variety: Variety,
+    calibration: Calibration | None,
+) -> tuple[list[Match], NDArray[np.float64], list[list[int]]]:
+    """Nearest products, their embeddings, and the places of those that compete, see `folded`.
+
+    More and more of the nearest are asked for until enough of them stand for themselves.
+    """
+    most = variety.pool(top)
+    count = most + variety.folds
+    while True:
+        nearest, embeddings = _nearest(scene, catalog, category, count, where, calibration)
+        nearest = compatible(nearest, min_compatibility)
+        if not variety.folds:
+            return nearest, embeddings, [[place] for place in range(len(nearest))]
+        groups = [_group(match, variety.group_by) for match in nearest]
+        leaders = folded(groups, embeddings, duplicates=variety.fold_duplicates)
+        if len(leaders) > most:
+            end = leaders[most][0]
+            kept = [[place for place in each if place < end] for each in leaders[:most]]
+            return nearest, embeddings, kept
+        if len(nearest) < count:
+            return nearest, embeddings, leaders
+        count *= 4
+
+
+def _nearest(
+    scene: SceneEmbedding,
+    catalog: Catalog,
+    category: str,
+    count: int,
+    where: Iterable[Filter],
+    calibration: Calibration | None,
+) -> tuple[list[Match], NDArray[np.float64]]:
+    """The `count` nearest products that meet all conditions and their embeddings, [n, 128]."""
     row = catalog.categories.resolve(category)
     name = catalog.categories.names[row]
-    context = scene.contexts[row]
-    query = scene.embedding + context  # [128]
-    if not np.isfinite(query).all():
-        raise ContractError(
-            f"the scene's embedding for {name!r} is not finite: export the model again with "
-            "`completelook-build export` and restart the server"
-        )
-    hits = catalog.search(query, name, top=top)
+    hits = catalog.search(scene_query(scene, row, name), name, top=count, where=where)
+    matches, order = matched(scene, row, hits, calibration)
+    return matches[:count], hits.embeddings[order[:count]].astype(np.float64)
 
-    embeddings = hits.embeddings.astype(np.float64)  # [k, 128]
-    global_distances = _squared_distances(embeddings, scene.embedding)  # [k]
-    local_distances = _squared_distances(embeddings, context)  # [k]
-    distances = (global_distances + local_distances) / 2  # [k]
-    compatibilities = _compatibilities(calibration, distances)  # [k]
-    # Hits come in the order of their ids, and a stable sort keeps it among equals.
-    order = np.argsort(distances, kind="stable")[:top]  # [top]
-    return [
+
+def matched(
+    scene: SceneEmbedding, row: int, hits: Hits, calibration: Calibration | None
+) -> tuple[list[Match], NDArray[np.intp]]:
+    """Products as they are ranked for the category in a row of a scene's contexts, and their order.
+
+    They come in the order of their ids, and equals stay so.
+    """
+    embeddings = hits.embeddings.astype(np.float64)  # [n, 128]
+    global_distances = _squared_distances(embeddings, scene.embedding)  # [n]
+    local_distances = _squared_distances(embeddings, scene.contexts[row])  # [n]
+    distances = (global_distances + local_distances) / 2  # [n]
+    compatibilities = _compatibilities(calibration, distances)  # [n]
+    order = np.argsort(distances, kind="stable")  # [n]
+    matches = [
         Match(
             rank=place,
             id=product.id,
@@ -95,6 +177,21 @@ def rank(
         for place, index in enumerate(order, start=1)
         for product in [hits.products[index]]
     ]
+    return matches, order
+
+
+def scene_query(scene: SceneEmbedding, row: int, name: str) -> NDArray[np.float32]:
+    """The query [128] of a scene for the category in a row of its contexts: d = 2 - query . f_p.
+
+    Raises ContractError for a scene whose embedding is not finite.
+    """
+    query: NDArray[np.float32] = scene.embedding + scene.contexts[row]  # [128]
+    if not np.isfinite(query).all():
+        raise ContractError(
+            f"the scene's embedding for {name!r} is not finite: export the model again with "
+            "`completelook-build export` and restart the server"
+        )
+    return query
 
 
 def rank_scene(
@@ -102,39 +199,42 @@ def rank_scene(
     catalog: Catalog,
     categories: Sequence[str] = (),
     *,
-    top: int = 10,
-    min_compatibility: float | None = None,
     calibration: Calibration | None = None,
+    **options: Unpack[RankOptions],
 ) -> dict[str, list[Match]]:
     """What `rank` finds in each of some categories, by their full names.
 
-    Without categories: in each that the model knows and the catalog holds. With a
-    `min_compatibility`, in 0..1, only products at or above it, which may be none.
+    Without categories: in each that the model knows and the catalog holds.
 
-    Raises what `rank` raises, UsageError, and NotCalibrated for a minimum without a calibration.
+    Raises what `rank` raises.
     """
-    require_options(top=top, min_compatibility=min_compatibility)
-    if min_compatibility is not None and calibration is None:
-        raise NotCalibrated(
-            f"the model of {catalog.info.location} is not calibrated, so no product has a "
-            "compatibility: run `completelook-build calibrate` and `completelook-build export`, "
-            "and restart the server"
-        )
+    require_options(catalog, **options)
     return {
-        name: compatible(
-            rank(scene, catalog, name, top=top, calibration=calibration), min_compatibility
-        )
+        name: rank(scene, catalog, name, calibration=calibration, **options)
         for name in categories_to_rank(catalog, categories)
     }
 
 
-def require_options(*, top: int, min_compatibility: float | None) -> None:
-    """Raises UsageError for options of `rank_scene` that make no sense whatever the scene."""
+def require_options(
+    catalog: Catalog,
+    *,
+    top: int = 10,
+    min_compatibility: float | None = None,
+    where: Sequence[Where] = (),
+    variety: Variety = NO_VARIETY,
+) -> tuple[Filter, ...]:
+    """The conditions, parsed; whatever the scene, the options must make sense for a catalog.
+
+    Raises UsageError, ConditionError, and CatalogError for an unknown column to group by.
+    """
     if top < 1:
         raise UsageError(f"top is {top}, expected at least 1")
     # Written so that NaN fails.
     if min_compatibility is not None and not 0 <= min_compatibility <= 1:
         raise UsageError(f"min_compatibility is {min_compatibility}, expected a number from 0 to 1")
+    if variety.group_by is not None:
+        catalog.columns_to_show([variety.group_by])
+    return catalog.conditions(where)
 
 
 def compatible(matches: Sequence[Match], min_compatibility: float | None) -> list[Match]:
@@ -190,3 +290,11 @@ def _squared_distances(
     Summed row by row, so that equal embeddings get equal distances to the last bit.
     """
     return np.asarray(2 - 2 * (embeddings * vector).sum(axis=1))
+
+
+def _group(match: Match, column: str | None) -> Hashable | None:
+    """What a product's group is called; None where it has none."""
+    value = None if column is None else match.product.get(column)
+    if is_missing(value):
+        return None
+    return value if isinstance(value, Hashable) else str(value)
