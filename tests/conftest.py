@@ -46,7 +46,8 @@ def _one_thread_a_process() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COMPLETELOOK_SERVER", raising=False)
+    for name in ("SERVER", "TLS", "CA", "CERT", "KEY", "HEADERS"):
+        monkeypatch.delenv(f"COMPLETELOOK_{name}", raising=False)
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     failures: dict[str, Failure] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)  # answered, failed or cancelled
+    headers: dict[str, str] = field(default_factory=dict)  # of the last call
     address: str = ""
 
     def fail(self, call: str, code: grpc.StatusCode, details: str, *, times: int = 1000) -> None:
@@ -102,9 +103,14 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.failures[call] = Failure(code, details, times)
 
     @contextmanager
-    def running(self) -> Iterator["FakeTriton"]:
+    def running(self, credentials: grpc.ServerCredentials | None = None) -> Iterator["FakeTriton"]:
+        """Serve, with TLS where there are credentials."""
         server = grpc.server(ThreadPoolExecutor(32))
-        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        if credentials is None:
+            port = server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = server.add_secure_port("127.0.0.1:0", credentials)
+        self.address = f"127.0.0.1:{port}"
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
         server.start()
         try:
@@ -196,6 +202,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     def _count(self, call: str, context: Any) -> None:
         self.calls[call] += 1
+        self.headers = dict(context.invocation_metadata())
         context.add_callback(lambda: self.ended.update([call]))
         failure = self.failures.get(call)
         if failure is not None and failure.times > 0:

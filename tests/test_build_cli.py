@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from completelook.errors import UsageError
+from completelook_build import cli
 from completelook_build.cli import app
+from completelook_build.errors import DataError
 from completelook_build.showroom import render_showroom
 from typer.testing import CliRunner
 
@@ -110,3 +113,19 @@ def test_a_recipe_takes_its_own_options_alone(options, reason, tmp_path):
     result = CliRunner().invoke(app, ["train", "--data", "d", "--out", str(tmp_path), *options])
     assert result.exit_code == 2
     assert reason in " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError("a\nb"), 2), (DataError("a\nb"), 1), (OSError("a\nb"), 1)],
+    ids=["usage", "data", "file"],
+)
+def test_an_error_is_one_line_and_its_exit_code(error, code, monkeypatch, capsys):
+    def failing():
+        raise error
+
+    monkeypatch.setattr(cli, "app", failing)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    assert capsys.readouterr().err == "error: a b\n"

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from completelook import Catalog
-from completelook.errors import CompleteLookError
+from completelook.errors import CompleteLookError, exit_with
 from completelook.golden import GoldenRecord
 from completelook.server import EmbeddedServer
 
@@ -94,4 +94,4 @@ if __name__ == "__main__":
     try:
         main()
     except CompleteLookError as error:
-        sys.exit(f"error: {error}")
+        exit_with(error)

@@ -8,14 +8,13 @@ themselves are kept in docs/results/, so that the page can be checked, and made 
 import json
 import shlex
 import shutil
-import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from completelook.errors import CompleteLookError
+from completelook.errors import CompleteLookError, exit_with
 from completelook.files import write_text
 
 from completelook_build.attention import STUDY_MODULES
@@ -200,4 +199,4 @@ if __name__ == "__main__":
     try:
         main()
     except CompleteLookError as error:
-        sys.exit(f"error: {error}")
+        exit_with(error)

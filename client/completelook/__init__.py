@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from completelook.explain import overlay, save_overlays, write_report
     from completelook.images import ImageSource, load_image, open_image
     from completelook.ranking import Calibration, Match, RankedScene
-    from completelook.triton import ProductEmbedding, SceneEmbedding
+    from completelook.triton import Credentials, ProductEmbedding, SceneEmbedding
 
 __all__ = [
     "AsyncCompleteLook",
@@ -41,6 +41,7 @@ __all__ = [
     "Condition",
     "ConditionError",
     "ContractError",
+    "Credentials",
     "EmbeddedServerError",
     "ImageError",
     "ImageSource",
@@ -73,6 +74,7 @@ _HOMES = {
     "Catalog": "catalog",
     "CategoryTable": "catalog",
     "CompleteLook": "clients",
+    "Credentials": "triton",
     "Condition": "catalog",
     "ImageSource": "images",
     "IndexReport": "catalog",

@@ -21,6 +21,9 @@ what was expected, and the way out; the command line prints it as one line and e
 with 2 for a UsageError.
 """
 
+import sys
+from typing import NoReturn
+
 
 class CompleteLookError(Exception):
     """The base of every error this package raises on purpose."""
@@ -57,6 +60,9 @@ class ModelMismatch(CatalogError):
 class ServerError(CompleteLookError):
     """The server answered with a failure."""
 
+    # Whether the same call may well succeed in a moment.
+    passes = False
+
 
 class ServerUnavailable(ServerError):
     """Nothing answers at the address, or what answers is not Triton's gRPC."""
@@ -80,3 +86,9 @@ class NotCalibrated(ServerError):
 
 class EmbeddedServerError(CompleteLookError):
     """The embedded server cannot start or has died."""
+
+
+def exit_with(error: Exception) -> NoReturn:
+    """End a command line: one line on stderr, exit code 1, or 2 for a UsageError."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2 if isinstance(error, UsageError) else 1)

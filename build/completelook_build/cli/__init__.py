@@ -4,7 +4,7 @@ import sys
 import warnings
 
 import typer
-from completelook.errors import CompleteLookError
+from completelook.errors import CompleteLookError, exit_with
 
 from completelook_build.cli import (
     attention,
@@ -44,13 +44,16 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; an error a user can mend is one line and exit code 1."""
+    """Run the command line; an error a user can mend is one line and exit code 1.
+
+    A UsageError ends with 2, as a wrong option does.
+    """
     # Pillow warns of odd metadata in pictures that are as good as any.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except (CompleteLookError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        exit_with(error)
     except ModuleNotFoundError as error:
         if error.name not in _BUILD_EXTRA:
             raise

@@ -1,7 +1,6 @@
 """The command line: parse, call the library, print. Heavy imports wait inside the commands."""
 
 import os
-import sys
 import warnings
 from importlib.metadata import version
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from completelook.cli import categories, doctor, index, rank, serve
-from completelook.errors import CompleteLookError, UsageError
+from completelook.errors import CompleteLookError, exit_with
 
 app = typer.Typer(
     help="Rank the products of a catalog that complement a scene photo, category by category.",
@@ -57,5 +56,4 @@ def main() -> None:
     try:
         app()
     except (CompleteLookError, OSError) as exc:
-        typer.echo(f"error: {' '.join(str(exc).split())}", err=True)
-        sys.exit(2 if isinstance(exc, UsageError) else 1)
+        exit_with(exc)

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli.options import DEFAULT_SERVER, Columns, Server, parse_columns
+from completelook.cli.options import Columns, parse_columns
+from completelook.cli.server_options import Server, asks_a_server
 
 
+@asks_a_server
 def categories(
     products: Annotated[
         Path | None,
@@ -23,12 +25,12 @@ def categories(
             help="With --map: a catalog of this model, to compare pictures with.",
         ),
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    server: Server,
 ) -> None:
     """List the categories the server's model knows, or draft a map from a shop's to them."""
-    from completelook.clients import CompleteLook
 
-    with CompleteLook(server) as look:
+    with server.connect() as look:
         if products is None:
             for name in look.categories():
                 typer.echo(name)

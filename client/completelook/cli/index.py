@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from completelook.cli.options import (
-    DEFAULT_SERVER,
     EXIT_SKIPPED,
     Columns,
     OnError,
-    Server,
     parse_columns,
 )
+from completelook.cli.server_options import Server, asks_a_server
 
 if TYPE_CHECKING:
     from completelook.catalog import IndexReport, Shipment
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
+@asks_a_server
 def index(
     products: Annotated[
         Path,
@@ -43,7 +43,8 @@ def index(
     on_error: Annotated[
         OnError, typer.Option(help="About a product that cannot be indexed.")
     ] = OnError.SKIP,
-    server: Server = DEFAULT_SERVER,
+    *,
+    server: Server,
 ) -> None:
     """Embed products into a catalog file; what is there already and has not changed is kept.
 
@@ -52,10 +53,9 @@ def index(
     """
     from completelook.catalog import index as index_products
     from completelook.catalog import prepare
-    from completelook.clients import CompleteLook
     from completelook.progress import progress_bar
 
-    with CompleteLook(server) as look:
+    with server.connect() as look:
         shipment = prepare(
             products,
             look.categories(),

@@ -9,12 +9,7 @@ import typer
 if TYPE_CHECKING:
     from completelook.catalog import Condition
 
-Server = Annotated[
-    str,
-    typer.Option(envvar="COMPLETELOOK_SERVER", metavar="HOST:PORT", help="Triton's gRPC endpoint."),
-]
 ModelRepository = Annotated[Path, typer.Option(metavar="DIR", help="Triton's model repository.")]
-DEFAULT_SERVER = "localhost:8001"
 DEFAULT_MODEL_REPOSITORY = Path("model_repository")
 
 # Done, but for some of what was given; each is told with its reason.

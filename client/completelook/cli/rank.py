@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from completelook.cli.options import (
-    DEFAULT_SERVER,
     EXIT_SKIPPED,
     OnError,
-    Server,
     Where,
     from_0_to_1,
     parse_where,
 )
 from completelook.cli.pipe import closed_pipe_is_no_error
+from completelook.cli.server_options import Server, asks_a_server
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
     from completelook.ranking import Match, RankedScene
 
 
+@asks_a_server
 def rank(
     scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
     catalog: Annotated[Path, typer.Option(metavar="FILE", help="Made by `completelook index`.")],
@@ -72,14 +72,14 @@ def rank(
     on_error: Annotated[
         OnError, typer.Option(help="About one scene of several that cannot be read.")
     ] = OnError.SKIP,
-    server: Server = DEFAULT_SERVER,
+    *,
+    server: Server,
 ) -> None:
     """Rank the products of a catalog that complement each scene.
 
     Exit code 3: the others are ranked, but some scenes could not be read.
     """
     from completelook.catalog import Catalog
-    from completelook.clients import CompleteLook
     from completelook.ranking import Variety
 
     conditions = parse_where(where)
@@ -94,7 +94,10 @@ def rank(
         skips.append(error)
         typer.echo(f"skipped: {' '.join(str(error).split())}", err=True)
 
-    with CompleteLook(server) as look, closed_pipe_is_no_error():
+    with (
+        server.connect() as look,
+        closed_pipe_is_no_error(),
+    ):
         for scene in look.rank_scenes(
             scenes,
             opened,

@@ -34,7 +34,13 @@ from completelook.ranking import (
     rank_scene,
     require_options,
 )
-from completelook.triton import AsyncConnection, ProductEmbedding, SceneEmbedding
+from completelook.triton import (
+    PLAIN,
+    AsyncConnection,
+    Credentials,
+    ProductEmbedding,
+    SceneEmbedding,
+)
 
 # As many as a server works on and lets wait; the others wait here, undecoded.
 _IN_FLIGHT = 64
@@ -51,11 +57,18 @@ class AsyncCompleteLook:
     """
 
     def __init__(
-        self, server: str = "localhost:8001", *, timeout_s: float = 30.0, retries: bool = True
+        self,
+        server: str = "localhost:8001",
+        *,
+        timeout_s: float = 30.0,
+        retries: bool = True,
+        credentials: Credentials = PLAIN,
     ) -> None:
         """See CompleteLook."""
         self.server = server
-        self._connection = AsyncConnection(server, timeout_s=timeout_s, retries=retries)
+        self._connection = AsyncConnection(
+            server, timeout_s=timeout_s, retries=retries, credentials=credentials
+        )
         self._places = asyncio.Semaphore(_IN_FLIGHT)
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, "completelook-download")
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()

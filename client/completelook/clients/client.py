@@ -22,7 +22,7 @@ from completelook.ranking import (
     rank_scene,
     require_options,
 )
-from completelook.triton import Connection, ProductEmbedding, SceneEmbedding
+from completelook.triton import PLAIN, Connection, Credentials, ProductEmbedding, SceneEmbedding
 
 SCENES_IN_FLIGHT = 8
 
@@ -36,16 +36,24 @@ class CompleteLook:
     """
 
     def __init__(
-        self, server: str = "localhost:8001", *, timeout_s: float = 30.0, retries: bool = True
+        self,
+        server: str = "localhost:8001",
+        *,
+        timeout_s: float = 30.0,
+        retries: bool = True,
+        credentials: Credentials = PLAIN,
     ) -> None:
         """`timeout_s` bounds each request, its retries under overload included.
 
         Without `retries` the first refusal is raised: for who measures, or tries again by itself.
+        `credentials` reach a locked server: TLS, a certificate, headers such as a token.
 
         Raises UsageError for what is no HOST:PORT.
         """
         self.server = server
-        self._connection = Connection(server, timeout_s=timeout_s, retries=retries)
+        self._connection = Connection(
+            server, timeout_s=timeout_s, retries=retries, credentials=credentials
+        )
         self._served = ServedModel()
 
     def __enter__(self) -> Self:

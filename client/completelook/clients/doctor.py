@@ -1,6 +1,7 @@
 """The doctor: whether a server and this client fit together, one finding at a time."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from completelook.contract import (
 )
 from completelook.errors import CompleteLookError, ContractError, UsageError
 from completelook.golden import GoldenRecord, golden_image
-from completelook.triton import Connection, ProductEmbedding, SceneEmbedding
+from completelook.triton import PLAIN, Connection, Credentials, ProductEmbedding, SceneEmbedding
 
 _TOLERANCE = 1e-4
 _IN_FLIGHT = 4
@@ -50,21 +51,26 @@ class _Answers:
     product: ProductEmbedding
 
 
-def diagnose(server: str, *, model_repository: Path, timeout_s: float = 30.0) -> Iterator[Check]:
+def diagnose(
+    server: str,
+    *,
+    model_repository: Path,
+    timeout_s: float = 30.0,
+    credentials: Credentials = PLAIN,
+) -> Iterator[Check]:
     """Examine a server from the outside in, and stop where nothing further can be examined."""
     yield Check("client", True, _versions())
     try:
-        connection = Connection(server, timeout_s=timeout_s)
+        connection = Connection(server, timeout_s=timeout_s, credentials=credentials)
+        look = CompleteLook(server, timeout_s=timeout_s, credentials=credentials)
     except UsageError as exc:
         yield Check("server", False, str(exc))
         return
-    try:
-        yield from _diagnose(connection, model_repository, timeout_s)
-    finally:
-        connection.close()
+    with closing(connection), look:
+        yield from _diagnose(connection, look, model_repository)
 
 
-def _diagnose(connection: Connection, repository: Path, timeout_s: float) -> Iterator[Check]:
+def _diagnose(connection: Connection, look: CompleteLook, repository: Path) -> Iterator[Check]:
     reachable = _check("server", lambda: f"{connection.server_version()} at {connection.server}")
     yield reachable
     if not reachable.passed:
@@ -79,8 +85,7 @@ def _diagnose(connection: Connection, repository: Path, timeout_s: float) -> Ite
         yield _check("backbone sizes", partial(_backbone_sizes, connection))
     yield _check("categories", partial(_categories, connection))
     if all(check.passed for check in models):
-        with CompleteLook(connection.server, timeout_s=timeout_s) as look:
-            yield from _inference_checks(look, repository)
+        yield from _inference_checks(look, repository)
 
 
 def _inference_checks(look: CompleteLook, repository: Path) -> Iterator[Check]:

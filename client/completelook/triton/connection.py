@@ -1,11 +1,11 @@
 """The connection to Triton: a gRPC channel and its retries, to wait for or to await."""
 
-import json
+import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,38 +15,25 @@ from tritonclient.grpc.service_pb2 import ModelConfigResponse
 from tritonclient.utils import InferenceServerException
 
 from completelook.contract import Model, Tensor
-from completelook.errors import ContractError, UsageError
+from completelook.errors import ContractError, ServerError, UsageError
+from completelook.triton.credentials import PLAIN, Credentials
 from completelook.triton.failures import translated
+from completelook.triton.retries import Attempts, RetryBudget
+
+Answer = TypeVar("Answer")
 
 _HOST_AND_PORT = re.compile(r"(?!https?://).+:\d+")
-
-# gRPC retries by itself, with jitter, and stops while more than about one call in ten fails. A
-# request is kept for a retry only while it fits gRPC's buffer of 256 KiB; one picture is 147 KiB.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": "inference.GRPCInferenceService", "method": "ModelInfer"}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-}
 
 # Given options replace tritonclient's own, the unlimited message sizes included.
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A connection that died without a word shows within half a minute. Triton hangs up on a client
+    # Retries are this package's own: gRPC's cannot tell what UNAVAILABLE means.
+    ("grpc.enable_retries", 0),
+    # A connection that died without a word shows within 15 s. Triton hangs up on a client
     # that pings an idle connection, so pings go out only during calls and at most two in a row.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 2),
     # The first is also the patience with something that accepts and never answers. The last keeps
@@ -60,7 +47,14 @@ _CHANNEL_OPTIONS = [
 class Wire:
     """What every connection to one Triton server shares: its address, its words, its failures."""
 
-    def __init__(self, server: str, *, timeout_s: float, retries: bool = True) -> None:
+    def __init__(
+        self,
+        server: str,
+        *,
+        timeout_s: float,
+        retries: bool = True,
+        credentials: Credentials = PLAIN,
+    ) -> None:
         if not _HOST_AND_PORT.fullmatch(server):
             raise UsageError(
                 f"{server!r} is no server address: give Triton's gRPC endpoint as HOST:PORT, "
@@ -68,7 +62,19 @@ class Wire:
             )
         self.server = server
         self._timeout_s = timeout_s
-        self._channel_options = [*_CHANNEL_OPTIONS, ("grpc.enable_retries", int(retries))]
+        self._budget = RetryBudget(retries)
+        self._channel_credentials = credentials.channel_credentials()
+        self._metadata = credentials.metadata
+
+    def _attempts(self) -> Attempts:
+        return Attempts(self._budget, self._timeout_s)
+
+    def _add_headers(self, request: Any) -> None:
+        """As a plugin of tritonclient."""
+        request.headers.update(self._metadata)
+
+    def _translated(self, exc: InferenceServerException) -> ServerError:
+        return translated(exc, self.server, self._timeout_s)
 
     def _outputs(self, answer: InferResult, model: Model) -> dict[str, NDArray[Any]]:
         """The model's outputs by name, without a batch dimension."""
@@ -93,13 +99,6 @@ class Wire:
             f"`completelook doctor --server {self.server}` says more"
         )
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except InferenceServerException as exc:
-            raise translated(exc, self.server, self._timeout_s) from exc
-
 
 class Connection(Wire):
     """A thread-safe gRPC channel to one Triton server.
@@ -109,9 +108,35 @@ class Connection(Wire):
     Without `retries` the first refusal counts.
     """
 
-    def __init__(self, server: str, *, timeout_s: float, retries: bool = True) -> None:
-        super().__init__(server, timeout_s=timeout_s, retries=retries)
-        self._client = InferenceServerClient(server, channel_args=self._channel_options)
+    def __init__(
+        self,
+        server: str,
+        *,
+        timeout_s: float,
+        retries: bool = True,
+        credentials: Credentials = PLAIN,
+    ) -> None:
+        super().__init__(server, timeout_s=timeout_s, retries=retries, credentials=credentials)
+        self._client = InferenceServerClient(
+            server, creds=self._channel_credentials, channel_args=_CHANNEL_OPTIONS
+        )
+        self._client.register_plugin(self._add_headers)
+
+    def _call(self, call: Callable[[float], Answer]) -> Answer:
+        """A call's answer, given the seconds that it has; made again where that can help."""
+        attempts = self._attempts()
+        while True:
+            try:
+                answer = call(attempts.left_s)
+            except InferenceServerException as exc:
+                error = self._translated(exc)
+                pause_s = attempts.pause_s(error)
+                if pause_s is None:
+                    raise error from exc
+                time.sleep(pause_s)
+            else:
+                self._budget.earn()
+                return answer
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -120,30 +145,33 @@ class Connection(Wire):
     def infer(self, model: Model, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The model's outputs for one image [224, 224, 3], by name, without a batch dimension."""
         inputs = _infer_inputs(model, image)
-        with self._failures():
-            answer = self._client.infer(model.name, inputs, client_timeout=self._timeout_s)
+        answer = self._call(
+            lambda left_s: self._client.infer(model.name, inputs, client_timeout=left_s)
+        )
         return self._outputs(answer, model)
 
     def server_version(self) -> str:
         """The server's name and version, such as `triton 2.51.0`."""
-        with self._failures():
-            metadata = self._client.get_server_metadata(client_timeout=self._timeout_s)
+        metadata = self._call(
+            lambda left_s: self._client.get_server_metadata(client_timeout=left_s)
+        )
         return f"{metadata.name} {metadata.version}"
 
     def is_server_ready(self) -> bool:
         """Whether the server says that all its models are ready."""
-        with self._failures():
-            return bool(self._client.is_server_ready(client_timeout=self._timeout_s))
+        return bool(self._call(lambda left_s: self._client.is_server_ready(client_timeout=left_s)))
 
     def is_model_ready(self, name: str) -> bool:
         """Whether the server says that a model is ready; False as well for one it does not have."""
-        with self._failures():
-            return bool(self._client.is_model_ready(name, client_timeout=self._timeout_s))
+        return bool(
+            self._call(lambda left_s: self._client.is_model_ready(name, client_timeout=left_s))
+        )
 
     def model_tensors(self, name: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """A model's inputs and outputs as the server declares them, without a batch dimension."""
-        with self._failures():
-            metadata = self._client.get_model_metadata(name, client_timeout=self._timeout_s)
+        metadata = self._call(
+            lambda left_s: self._client.get_model_metadata(name, client_timeout=left_s)
+        )
         inputs, outputs = (
             tuple(Tensor(each.name, each.datatype, tuple(each.shape[1:])) for each in declared)
             for declared in (metadata.inputs, metadata.outputs)
@@ -152,8 +180,9 @@ class Connection(Wire):
 
     def model_parameters(self, model_name: str) -> dict[str, str]:
         """The parameters in a model's configuration, their texts by key."""
-        with self._failures():
-            answer = self._client.get_model_config(model_name, client_timeout=self._timeout_s)
+        answer = self._call(
+            lambda left_s: self._client.get_model_config(model_name, client_timeout=left_s)
+        )
         return _parameter_texts(answer)
 
 
@@ -163,7 +192,27 @@ class AsyncConnection(Wire):
     @cached_property
     def _client(self) -> AsyncInferenceServerClient:
         # Not before the first question: a channel belongs to the loop that runs when it is made.
-        return AsyncInferenceServerClient(self.server, channel_args=self._channel_options)
+        client = AsyncInferenceServerClient(
+            self.server, creds=self._channel_credentials, channel_args=_CHANNEL_OPTIONS
+        )
+        client.register_plugin(self._add_headers)
+        return client
+
+    async def _call(self, call: Callable[[float], Awaitable[Answer]]) -> Answer:
+        """See Connection._call."""
+        attempts = self._attempts()
+        while True:
+            try:
+                answer = await call(attempts.left_s)
+            except InferenceServerException as exc:
+                error = self._translated(exc)
+                pause_s = attempts.pause_s(error)
+                if pause_s is None:
+                    raise error from exc
+                await asyncio.sleep(pause_s)
+            else:
+                self._budget.earn()
+                return answer
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -172,14 +221,16 @@ class AsyncConnection(Wire):
     async def infer(self, model: Model, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The model's outputs for one image [224, 224, 3], by name, without a batch dimension."""
         inputs = _infer_inputs(model, image)
-        with self._failures():
-            answer = await self._client.infer(model.name, inputs, client_timeout=self._timeout_s)
+        answer = await self._call(
+            lambda left_s: self._client.infer(model.name, inputs, client_timeout=left_s)
+        )
         return self._outputs(answer, model)
 
     async def model_parameters(self, model_name: str) -> dict[str, str]:
         """The parameters in a model's configuration, their texts by key."""
-        with self._failures():
-            answer = await self._client.get_model_config(model_name, client_timeout=self._timeout_s)
+        answer = await self._call(
+            lambda left_s: self._client.get_model_config(model_name, client_timeout=left_s)
+        )
         return _parameter_texts(answer)
 
 

@@ -1,6 +1,5 @@
 """`make bench`: the served model beside the bare one and other servers, into docs/benchmarks.md."""
 
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 import typer
 from completelook import CompleteLook
-from completelook.errors import CompleteLookError
+from completelook.errors import CompleteLookError, exit_with
 from completelook_build.console import say
 from completelook_build.training import TrainedModel
 
@@ -105,4 +104,4 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except (CompleteLookError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        exit_with(error)

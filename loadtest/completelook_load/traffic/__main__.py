@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from completelook.errors import CompleteLookError, ServerError
+from completelook.errors import CompleteLookError, ServerError, exit_with
 from completelook.files import write_text
 from completelook.server import EmbeddedServer, bound_to_this_process
 from completelook_build.console import say
@@ -109,4 +109,4 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except (CompleteLookError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        exit_with(error)

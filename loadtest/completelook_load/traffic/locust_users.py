@@ -18,7 +18,7 @@ import grpc.experimental.gevent
 
 import numpy as np
 from completelook import Catalog, CompleteLook
-from completelook.errors import CompleteLookError
+from completelook.errors import CompleteLookError, exit_with
 from completelook.files import write_text
 from completelook.server import owners_headers
 from completelook_build.console import say
@@ -74,7 +74,7 @@ def prepare(environment: Environment, **_: Any) -> None:
         _Load.requests.check()
     except CompleteLookError as error:
         look.close()
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        exit_with(error)
 
 
 def _options(environment: Environment) -> Any:
