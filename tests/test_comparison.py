@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from completelook.errors import UsageError
 from completelook_build.data import SPLITS, Dataset
 from completelook_build.errors import DataError
 from completelook_build.evaluation import comparison as comparison_module
@@ -219,6 +220,14 @@ def test_a_kill_costs_no_more_than_the_fold_at_work(material, comparison, tmp_pa
     again = Counted(is_seeded=False)
     compare(comparison, folds, tmp_path, [again.contender])
     assert again.seeds == [0]
+
+
+def test_rows_can_be_chosen_and_keep_the_tables_order(comparison):
+    chosen = replace(comparison, rows=("ctl", "chance")).contenders
+    assert [contender.name for contender in chosen] == ["chance", "ctl"]
+    assert [contender.name for contender in comparison.contenders][-1] == "small_data_global"
+    with pytest.raises(UsageError, match="no row 'mine': expected one of chance, popularity"):
+        _ = replace(comparison, rows=("mine",)).contenders
 
 
 def test_rows_are_held_against_similarity_and_the_papers_form(material, comparison, tmp_path):

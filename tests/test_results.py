@@ -64,26 +64,36 @@ def test_a_page_says_what_was_not_measured_and_shows_what_was(page):
     write_page(page, page.parent)
     text = page.read_text()
     assert text.startswith("before\n")
-    assert text.count("Not measured.") == 2
+    assert text.count("Not measured.") == 3
     assert "| plain | 1 | 0.100 | 4.00 [3.75, 4.25] | 0.700 [0.450, 0.950] | 0.900 |" in text
     assert r"| A\|Rugs | 4.00 |" in text
 
 
 def test_a_page_says_that_earlier_code_made_its_figures(page):
-    figures = json.loads((DOCS / "results/ikea.json").read_text())
-    today = {**figures, "made_by": made_by(*results.MADE_OF["ikea"])}
-    (page.parent / "ikea.json").write_text(json.dumps(today))
+    figures = json.loads((DOCS / "results/showroom.json").read_text())
+    today = {**figures, "made_by": made_by(*results.MADE_OF["showroom"])}
+    (page.parent / "showroom.json").write_text(json.dumps(today))
     write_page(page, page.parent)
     assert "earlier code" not in page.read_text()
-    stale = {**figures, "made_by": {"code": "0" * 16, "commit": "abc1234"}}
+    stale = {"tables": {"random:0": figures}, "made_by": {"code": "0" * 16, "commit": "abc1234"}}
     (page.parent / "ikea.json").write_text(json.dumps(stale))
     write_page(page, page.parent)
     assert "**Made by earlier code (commit abc1234)**" in page.read_text()
     assert "`make results PHOTOS=DIR`" in page.read_text()
 
 
+def test_backbones_stand_side_by_side_and_a_row_that_one_lacks_is_empty():
+    showroom = json.loads((DOCS / "results/showroom.json").read_text())
+    few = {**showroom, "rows": [row for row in showroom["rows"] if row["name"] == "ctl"]}
+    text = results.photos_as_markdown({"tables": {"one": showroom, "two": few}})
+    header, _, *rows = text.split("\n\n")[0].splitlines()
+    assert header == "| accuracy | `one` | `two` |"
+    assert "| CTL | 0.953 [0.942, 0.962] | 0.953 [0.942, 0.962] |" in rows
+    assert "| Raw features | 0.426 [0.390, 0.465] |  |" in rows
+
+
 class Commands:
-    """Runs nothing, and writes what `attention` would."""
+    """Runs nothing, and writes where `attention` and `compare` would."""
 
     def __init__(self):
         self.seen = []
@@ -95,6 +105,20 @@ class Commands:
             out = Path(arguments[arguments.index("--out") + 1])
             out.mkdir(parents=True)
             (out / "attention.json").write_text(json.dumps(study(3.0, made_by(*STUDY_MODULES))))
+        if arguments[1] == "compare":
+            out = Path(arguments[arguments.index("--out") + 1])
+            out.mkdir(parents=True)
+            (out / "table.json").write_text("{}")
+
+
+def test_real_pictures_are_compared_in_folds_with_each_backbone(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "WORK", tmp_path)
+    run = Commands()
+    tables = results.measure_photos("street", Path("photos/street"), run)
+    assert list(tables) == ["efficientnet-lite0", "efficientnet-lite2", "random:0"]
+    assert all("--folds 5" in command for command in run.seen)
+    assert "--row" not in run.seen[0]
+    assert "--row raw --row ctl" in run.seen[2]
 
 
 def test_every_form_is_trained_with_every_seed_and_only_once(tmp_path):

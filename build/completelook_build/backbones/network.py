@@ -58,12 +58,11 @@ class Network:
     module: nn.Module
 
     def id(self, precision: str) -> int:
-        """63 bits over the weights, the precision and what an image goes through before them."""
+        """63 bits over weights, precision, what comes before them and what is taken of them."""
         card = self.card
         scaling = f"mean {card.mean} deviation {card.deviation}"
-        labels = [card.family, card.architecture, precision, PREPROCESSING, scaling]
-        if card.pooling != "head":
-            labels.append(card.pooling)
+        taps = f"channels {card.channels} pooled {card.pooled_size} {card.pooling}"
+        labels = [card.family, card.architecture, precision, PREPROCESSING, scaling, taps]
         return weights_id(self.module, *labels)
 
 

@@ -3,11 +3,13 @@
 from typing import Literal, get_args
 
 import torch
+from completelook.contract import REGION_GRID
 from torch import Tensor, nn
+from torch.nn import functional
 
-# "head": the mean over positions of the last map, as the network was trained for. "stages": beside
-# it mean and deviation over positions of each earlier stage's map, which say what colors and
-# textures a picture has and how they vary (Huang and Belongie, ICCV 2017, call them its style).
+# "head": the mean over positions of the last map. "stages": beside it mean and deviation over
+# positions of each earlier stage's map, which say what colors and textures a picture has and how
+# they vary (Huang and Belongie, ICCV 2017, call them its style).
 Pooling = Literal["head", "stages"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
@@ -15,29 +17,40 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 class StagedNetwork(nn.Module):
     """A trunk of layers up to the regions and a tail from there to the last map.
 
-    `stages` are the places in the trunk whose outputs are pooled as well.
+    `stages` are the places in the trunk whose outputs are pooled as well. With a `stem`, a place
+    too, its output joins the trunk's in the regions, averaged to their grid, and the means of both
+    join the last map's: it tells colors apart, which a small network's later maps forget.
     """
 
     stages: list[int]
+    stem: int
 
-    def __init__(self, trunk: nn.Sequential, tail: nn.Module, stages: list[int]) -> None:
+    def __init__(
+        self, trunk: nn.Sequential, tail: nn.Module, stages: list[int], stem: int | None = None
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.tail = tail
         self.stages = stages
+        self.stem = -1 if stem is None else stem
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, 224, 224] -> regions [B, C, 14, 14] and pooled [B, D]."""
         feature_map = images
+        stem: list[Tensor] = []
         statistics: list[Tensor] = []
         for number, layer in enumerate(self.trunk):
             feature_map = layer(feature_map)
+            if number == self.stem:
+                grid = [REGION_GRID, REGION_GRID]
+                stem.append(functional.adaptive_avg_pool2d(feature_map, grid))
             if number in self.stages:
                 statistics.append(mean_and_deviation(feature_map))
-        head = self.tail(feature_map).mean(dim=[2, 3])
-        if len(statistics) == 0:
-            return feature_map, head
-        return feature_map, torch.cat([head.float()] + statistics, dim=1)  # noqa: RUF005 - TorchScript
+        regions = torch.cat([feature_map] + stem, dim=1)  # noqa: RUF005 - TorchScript
+        pooled = [self.tail(feature_map).float().mean(dim=[2, 3])]
+        if len(stem) > 0:
+            pooled.append(regions.float().mean(dim=[2, 3]))
+        return regions, torch.cat(pooled + statistics, dim=1)
 
 
 def mean_and_deviation(feature_map: Tensor) -> Tensor:

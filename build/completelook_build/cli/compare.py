@@ -22,6 +22,10 @@ def compare(
         int | None,
         typer.Option(min=2, help="Test every scene once, in so many folds, not one split."),
     ] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these rows (raw, ctl, small_data, ...); may be repeated."),
+    ] = None,
 ) -> None:
     """Train and test baselines, the model and its ablations; a second run goes on with the rest."""
     from completelook_build.evaluation import (
@@ -37,6 +41,7 @@ def compare(
         backbone=backbone,
         seeds=seeds,
         folds=folds,
+        rows=row or (),
         training=TrainingConfig(epochs=epochs),
     )
     table = make_table(comparison, out)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from completelook.errors import UsageError
 from completelook.files import replacing
 
 from completelook_build.console import say
@@ -43,14 +44,24 @@ class Comparison:
     """Everything that decides the figures of a table.
 
     With `folds` every scene is tested once, by models that learned from the other folds; without,
-    the data's own split says which scenes are tested.
+    the data's own split says which scenes are tested. `rows` names the contenders, all if empty.
     """
 
     dataset: Dataset
     backbone: str = "resnet50"
     seeds: int = 3
     folds: int | None = None
+    rows: Sequence[str] = ()
     training: TrainingConfig
+
+    @property
+    def contenders(self) -> Sequence[Contender]:
+        """The rows asked for, in the table's order. Raises UsageError for one that is unknown."""
+        known = {contender.name: contender for contender in CONTENDERS}
+        for row in self.rows:
+            if row not in known:
+                raise UsageError(f"there is no row {row!r}: expected one of {', '.join(known)}")
+        return [known[name] for name in known if name in (self.rows or known)]
 
 
 @dataclass(frozen=True)
@@ -93,10 +104,12 @@ class ComparedRow:
 def make_table(comparison: Comparison, out: Path) -> dict[str, Any]:
     """Make the table of a data set: what table.json holds, its cells kept in a folder.
 
-    What an earlier run finished is used again. Raises DataError, WeightsError or OSError.
+    What an earlier run finished is used again. Raises UsageError, DataError, WeightsError or
+    OSError.
     """
+    contenders = comparison.contenders
     materials = read_materials(comparison.dataset, comparison.backbone, comparison.folds)
-    return compare(comparison, materials, out)
+    return compare(comparison, materials, out, contenders)
 
 
 def compare(
