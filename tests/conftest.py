@@ -92,7 +92,7 @@ def untrained() -> TrainedModel:
 
 def untrained_config(*categories: str) -> HeadsConfig:
     """Heads for EfficientNet-Lite0."""
-    return HeadsConfig(categories=categories, channels=112, pooled_size=1280, attention_scale=5.0)
+    return HeadsConfig(categories=categories, channels=144, pooled_size=464, attention_scale=5.0)
 
 
 @pytest.fixture(scope="session")

@@ -118,9 +118,13 @@ def test_the_last_epoch_is_kept(trained, splits):
 
 
 def test_the_same_seed_trains_the_same_heads(splits, trained):
-    assert train_heads(splits[0], splits[1], CONFIG, RECIPE).history == trained.history
+    again = train_heads(splits[0], splits[1], CONFIG, RECIPE)
+    # The last bits of a matrix product depend on where the allocator puts it.
+    assert [epoch.loss for epoch in again.history] == pytest.approx(
+        [epoch.loss for epoch in trained.history], rel=1e-4
+    )
     other = train_heads(splits[0], splits[1], CONFIG, replace(RECIPE, epochs=1, seed=1))
-    assert other.history[0].loss != trained.history[0].loss
+    assert other.history[0].loss != pytest.approx(trained.history[0].loss, rel=1e-3)
 
 
 def test_the_rate_rises_and_falls_to_nothing():
