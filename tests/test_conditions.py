@@ -156,6 +156,7 @@ def catalog_of(folder, **columns) -> Catalog:
     table = table.append_column("image", pa.array(["x.jpg"] * 3 * count))
     embeddings = np.zeros((3 * count, 128), np.float32)
     embeddings[:, 0] = np.tile(np.linspace(1, 0, count), 3)
+    embeddings[:, 1] = np.sqrt(1 - embeddings[:, 0] ** 2)
     path = Path(folder) / "c.arrow"
     write_catalog(path, table, embeddings, model_id=1, categories=("Rugs",))
     return Catalog.open(path)

@@ -3,8 +3,10 @@
 Whoever reads the place sees the earlier content or the new one, whole, also after a power cut.
 """
 
+import fcntl
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +47,39 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     finally:
         for written in beside.values():
             written.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, `PATH.lock` beside it, that says who holds it; a kill frees it.
+
+    Raises BlockingIOError, whose text says who holds it, and OSError.
+    """
+    place = path.with_name(f"{path.name}.lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _lock(place)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(place: Path) -> int:
+    while True:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who held it before may have removed it between our opening and our locking.
+            if place.exists() and place.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            owner = os.pread(descriptor, 1000, 0).decode(errors="replace")
+            os.close(descriptor)
+            raise BlockingIOError(owner or "another process") from None
+        os.close(descriptor)
 
 
 def _rename_all(beside: Mapping[Path, Path]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from completelook.catalog.arrow import check_replaceable, write_catalog, writing
+from completelook.catalog.arrow import write_catalog
 from completelook.catalog.catalog import Embedder, format_model_id
 from completelook.catalog.ledger import Fingerprint, Ledger
 from completelook.catalog.shipment import Shipment, prepare
@@ -25,6 +25,7 @@ from completelook.errors import (
 )
 from completelook.files import replacing
 from completelook.products import ProductSource, Skip
+from completelook.storage import check_replaceable, writing
 
 OnError = Literal["skip", "fail"]
 Progress = Callable[[int, int], None]  # called with how many products are done, and of how many

@@ -1,7 +1,7 @@
 """Selection: which rows of an Arrow table meet conditions, column by column, nothing copied."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,35 +19,34 @@ from completelook.catalog.conditions import (
 )
 from completelook.errors import ConditionError
 from completelook.products import Amount
+from completelook.storage import Content
 
 
-def selected(columns: Mapping[str, Any], rows: slice, where: Iterable[Any]) -> NDArray[np.intp]:
+def selected(content: Content, rows: slice, where: Iterable[Any]) -> NDArray[np.intp]:
     """The places, counted from the slice's first, of the rows that meet all conditions, [k].
 
-    `columns` are whole Arrow arrays, of which only the slice is read; beside a Condition, a
+    Only the columns asked about are read, and of them the slice; beside a Condition, a
     pyarrow.compute Expression may ask what it likes. Raises ConditionError.
     """
     kept = np.ones(rows.stop - rows.start, np.bool_)
     for condition in where:
         if isinstance(condition, Condition):
-            part = columns[condition.column].slice(rows.start, len(kept))
-            met = meeting(part, condition)
+            met = meeting(content.column(condition.column, rows), condition)
             if not met.any():  # Rare, and then often a condition that no product at all can meet.
-                require_comparable(columns[condition.column], condition)
+                whole = content.column(condition.column, slice(0, content.rows))
+                require_comparable(whole, condition)
         else:
-            met = _expression_meeting(columns, rows, condition)
+            met = _expression_meeting(content, rows, condition)
         kept &= met
     return np.flatnonzero(kept)
 
 
-def _expression_meeting(
-    columns: Mapping[str, Any], rows: slice, expression: Any
-) -> NDArray[np.bool_]:
+def _expression_meeting(content: Content, rows: slice, expression: Any) -> NDArray[np.bool_]:
     # A second to import, and needed for nothing else.
     from pyarrow import acero
 
     part = {
-        name: column.slice(rows.start, rows.stop - rows.start) for name, column in columns.items()
+        name: content.column(name, rows) for name in content.schema.names if name != "embedding"
     }
     plan = acero.Declaration.from_sequence(
         [
@@ -59,7 +58,7 @@ def _expression_meeting(
         # Threads would give the rows in another order.
         met: Any = plan.to_table(use_threads=False)["met"]
     except (pa.ArrowException, TypeError) as error:
-        listed = ", ".join(repr(name) for name in columns)
+        listed = ", ".join(repr(name) for name in part)
         raise ConditionError(
             f"{expression}: {' '.join(str(error).split())}: the columns are {listed}"
         ) from error

@@ -1,0 +1,275 @@
+"""What a file of products holds: its columns stay on disk until touched, and are checked then."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from completelook.contract import EMBEDDING_SIZE
+from completelook.errors import CatalogError
+from completelook.images import is_url
+from completelook.products import Product
+from completelook.storage.seal import SealedFile
+
+# Of a squared length: half precision, of a model or of a file, strays by less.
+UNIT_TOLERANCE = 2e-2
+# The columns of every catalog; the shop's own stand before the embedding.
+RESERVED = ("id", "category", "image", "embedding")
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Where what is, for the end of the file: with it no column has to be read to open it."""
+
+    rows: int
+    batches: Sequence[tuple[int, int]]  # of each record batch its first row, and where it begins
+    categories: Sequence[tuple[str, int]]  # the categories held, and the first row of each
+
+    def slices(self) -> dict[str, slice]:
+        """The rows of each category."""
+        stops = [first for _, first in self.categories[1:]]
+        return {
+            name: slice(first, stop)
+            for (name, first), stop in zip(self.categories, [*stops, self.rows], strict=True)
+        }
+
+
+class Content:
+    """A catalog's file as it was when it was opened; may be shared by threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Map a file, and read none of its columns. Raises CatalogError."""
+        self.identity = identity(path)  # First, so that a file replaced in between is noticed.
+        self.folder = path.parent.resolve()  # which relative paths of images start from
+        mend = f"make one with `completelook index PRODUCTS --catalog {path}`"
+        if not path.is_file():
+            raise CatalogError(f"{path}: no such catalog: {mend}")
+        try:
+            self.file = SealedFile(path)
+            self._reader = pa.ipc.open_file(self.file.buffer)
+        except (pa.ArrowException, OSError) as error:
+            raise CatalogError(f"{path}: cannot be read: {error}: {mend}") from error
+        self.directory = Directory(**self.file.directory)
+        self.rows = self.directory.rows
+        self.slices = self.directory.slices()
+        self.schema = self._reader.schema
+        # The first row of each batch, and the end of the last.
+        self._firsts = np.array([*(first for first, _ in self.directory.batches), self.rows])
+        self._batches: dict[int, pa.RecordBatch] = {}
+        self._columns: dict[tuple[int, str], Any] = {}
+        self._reading = Lock()
+
+    def column(self, name: str, rows: slice) -> Any:
+        """Some rows of a column other than the embedding, as one pyarrow array."""
+        parts = [
+            self._column(batch, name).slice(own.start, own.stop - own.start)
+            for batch, own in self._pieces(rows)
+        ]
+        return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+    def cells(self, name: str, rows: NDArray[np.int64]) -> list[Any]:
+        """What some rows have in a column other than the embedding."""
+        cells: list[Any] = [None] * len(rows)
+        for batch, places, own in self._by_batch(rows):
+            taken = self._column(batch, name).take(pa.array(own)).to_pylist()
+            for place, cell in zip(places.tolist(), taken, strict=True):
+                cells[place] = cell
+        return cells
+
+    def table(self) -> pa.Table:
+        """All columns but the embedding."""
+        names = [name for name in self.schema.names if name != "embedding"]
+        columns = {
+            name: pa.chunked_array(
+                [self._column(batch, name) for batch in range(len(self.directory.batches))],
+                self.schema.field(name).type,
+            )
+            for name in names
+        }
+        return pa.table(columns)
+
+    def vectors(self, rows: slice) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The embeddings [n, 128] of some rows, batch by batch, each with its first row."""
+        for batch, own in self._pieces(rows):
+            yield int(self._firsts[batch]) + own.start, self._vectors(batch, own)
+
+    def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The embeddings of some rows, copied, [n, 128]."""
+        copied = np.empty((len(rows), EMBEDDING_SIZE), np.float32)  # [n, 128]
+        for batch, places, own in self._by_batch(rows):
+            low = int(own.min())
+            copied[places] = self._vectors(batch, slice(low, int(own.max()) + 1))[own - low]
+        return copied
+
+    def product(self, row: int) -> Product:
+        """The product of a row, its image a URL or a full path."""
+        batch = int(self._batch_of(row))
+        place = row - int(self._firsts[batch])
+        values = {
+            name: self._column(batch, name)[place].as_py()
+            for name in self.schema.names
+            if name != "embedding"
+        }
+        self.file.require_unchanged()
+        image = values.pop("image")
+        return Product(
+            id=values.pop("id"),
+            category=values.pop("category"),
+            image=image if is_url(image) else str(self.folder / image),
+            columns=values,
+        )
+
+    def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
+        """The row of each id, -1 where there is none, [n]."""
+        import pyarrow.compute as pc  # Half of pyarrow's import time, and not needed to rank.
+
+        wanted: Any = pa.array(list(ids), pa.string())
+        unique: Any = pc.unique(wanted)
+        row_of = np.full(len(unique), -1)
+        for batch in range(len(self.directory.batches)):
+            found: Any = pc.index_in(self._column(batch, "id"), value_set=unique)
+            places = found.fill_null(-1).to_numpy()
+            held = np.flatnonzero(places >= 0)
+            row_of[places[held]] = held + self._firsts[batch]
+        asked: Any = pc.index_in(wanted, value_set=unique)
+        rows: NDArray[np.int64] = row_of[asked.to_numpy()]
+        return rows
+
+    def products(self, rows: NDArray[np.int64]) -> Sequence[Product]:
+        """The products of some rows, each read when it is asked for."""
+        return _Products(self, rows)
+
+    def validate(self) -> None:
+        """Read all of it, and find it as it must be. Raises CatalogError for what is not."""
+        self.file.check_all()
+        for batch in range(len(self.directory.batches)):
+            try:
+                self._batch(batch).validate(full=True)
+            except pa.ArrowException as error:
+                raise self.file.damaged(f"a damaged catalog: {error}") from error
+        table = self.table()
+        held = [(name, self.column("category", rows)) for name, rows in self.slices.items()]
+        is_sorted = all(set(found.to_pylist()) == {name} for name, found in held)
+        for rows in self.slices.values():
+            ids = self.column("id", rows).to_pylist()
+            is_sorted = is_sorted and ids == sorted(ids)
+            for first, vectors in self.vectors(rows):
+                require_embeddings(table["id"].slice(first, len(vectors)), vectors)
+        if not is_sorted:
+            raise self.file.damaged("a catalog whose rows are not sorted by category and id")
+        require_unique(self.file.path, table["id"])
+        self.file.require_unchanged()
+
+    def _batch_of(self, rows: Any) -> Any:
+        return np.searchsorted(self._firsts, rows, side="right") - 1
+
+    def _by_batch(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
+        """The batches that some rows lie in, with the places of these and their numbers there."""
+        batches = self._batch_of(rows)
+        for batch in np.unique(batches).tolist():
+            places = np.flatnonzero(batches == batch)
+            yield batch, places, rows[places] - self._firsts[batch]
+
+    def _pieces(self, rows: slice) -> Iterator[tuple[int, slice]]:
+        """The batches that some rows lie in, each with which of its own they are."""
+        for batch in range(int(self._batch_of(rows.start)), int(self._batch_of(rows.stop - 1)) + 1):
+            first, end = self._firsts[batch : batch + 2].tolist()
+            yield batch, slice(max(rows.start, first) - first, min(rows.stop, end) - first)
+
+    def _batch(self, batch: int) -> pa.RecordBatch:
+        with self._reading:
+            if batch not in self._batches:
+                start = self.directory.batches[batch][1]
+                # The schema and the dictionaries, and then this batch's own description.
+                self.file.check(0, self.directory.batches[0][1])
+                self.file.check(start, start + 8)
+                length = int.from_bytes(self.file.buffer[start + 4 : start + 8], "little")
+                self.file.check(start, start + 8 + length)
+                self._batches[batch] = self._reader.get_batch(batch)
+            return self._batches[batch]
+
+    def _column(self, batch: int, name: str) -> Any:
+        key = batch, name
+        if key not in self._columns:
+            column = self._batch(batch).column(name)
+            for buffer in column.buffers():
+                if buffer is not None:
+                    self.file.check_buffer(buffer)
+            self._columns[key] = column
+        return self._columns[key]
+
+    def _vectors(self, batch: int, rows: slice) -> NDArray[np.float32]:
+        column: Any = self._batch(batch).column("embedding")
+        values = column.flatten().slice(rows.start * EMBEDDING_SIZE, _numbers(rows))
+        vectors: NDArray[np.float32] = values.to_numpy(zero_copy_only=True)
+        self.file.check_buffer(pa.py_buffer(vectors.data))
+        return vectors.reshape(-1, EMBEDDING_SIZE)  # [n, 128]
+
+
+class _Products(Sequence[Product]):
+    """The products of some rows, each read when it is asked for: ties can be many."""
+
+    def __init__(self, content: Content, rows: NDArray[Any]) -> None:
+        self._content = content
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Product: ...
+    @overload
+    def __getitem__(self, index: slice) -> "_Products": ...
+    def __getitem__(self, index: int | slice) -> "Product | _Products":
+        if isinstance(index, slice):
+            return _Products(self._content, self._rows[index])
+        return self._content.product(int(self._rows[index]))
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """What a file at a path and another one that takes its place differ in."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
+def require_embeddings(ids: Any, embeddings: NDArray[np.float32]) -> None:
+    """Raises CatalogError unless each product has an embedding [128] of length 1."""
+    if embeddings.shape != (len(ids), EMBEDDING_SIZE):
+        raise CatalogError(
+            f"embeddings of shape {list(embeddings.shape)} for {len(ids)} products, "
+            f"expected [{len(ids)}, {EMBEDDING_SIZE}]"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.einsum("ij,ij->i", embeddings, embeddings)  # [n]
+        # Written so that NaN fails.
+        bad = np.flatnonzero(~(np.abs(squares - 1) <= UNIT_TOLERANCE))
+    if len(bad):
+        product_id, length = str(ids[int(bad[0])]), float(squares[bad[0]]) ** 0.5
+        raise CatalogError(
+            f"product {product_id!r}: its embedding has the length {length:.4g}, expected 1: "
+            "embed it again"
+        )
+
+
+def require_unique(path: Path, ids: Any) -> None:
+    """Raises CatalogError for a column of ids in which one is repeated."""
+    import pyarrow.compute as pc
+
+    if len(pc.unique(ids)) < len(ids):
+        values, counts = pc.value_counts(ids).flatten()
+        repeated = values[int(np.argmax(counts))].as_py()
+        raise CatalogError(f"{path}: ids must be unique among the products, {repeated!r} is not")
+
+
+def _numbers(rows: slice) -> int:
+    return int(rows.stop - rows.start) * EMBEDDING_SIZE

@@ -1,0 +1,74 @@
+"""The nearest products of queries: one matrix product, of which the top-K looks at few numbers.
+
+Exact. The largest of every so many numbers is taken first, in one pass; the K-th largest of these
+is no more than the K-th largest of all, so only what reaches it can be among the K.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Far above float32's rounding of a sum of 128 products, far below any difference that matters.
+ROUNDING = 1e-5
+
+_LANES = 64  # numbers of which the largest is taken
+_TILE = 1 << 19  # numbers of a product that stay in the cache until they are looked at
+
+
+def nearest_rows(
+    pieces: Iterable[tuple[int, NDArray[np.float32]]], queries: NDArray[np.float32], top: int
+) -> list[NDArray[np.int64]]:
+    """The rows whose products with each query [q, 128] are largest, rising.
+
+    Pieces are the number of their first row and vectors [n, 128]. The `top` largest come with
+    those that may tie with the last of them: float32 rounds equal vectors at different rows
+    differently, so what is within ROUNDING is kept, to be settled exactly.
+    """
+    found = _Found(len(queries), top)
+    tile = max(1024, _TILE // len(queries))
+    for first, vectors in pieces:
+        if len(queries) == 1:  # A product with a vector runs at the memory's speed in one go.
+            found.add(first, (vectors @ queries[0])[np.newaxis])  # [1, n]
+            continue
+        for start in range(0, len(vectors), tile):
+            found.add(first + start, queries @ vectors[start : start + tile].T)  # [q, tile]
+    return [found.rows(query) for query in range(len(queries))]
+
+
+class _Found:
+    """Candidates for the top of each query, among the rows seen so far."""
+
+    def __init__(self, queries: int, top: int) -> None:
+        self._top = top
+        self._least = np.full(queries, -np.inf, np.float32)  # [q], what the K-th reaches for sure
+        self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+
+    def add(self, first: int, products: NDArray[np.float32]) -> None:
+        """Products [q, n] of the rows from `first` on."""
+        queries, count = products.shape
+        lanes = min(_LANES, count // (4 * self._top))
+        heads = products  # [q, m], each the largest of some
+        if lanes > 1:
+            width = count // lanes
+            heads = products[:, : lanes * width].reshape(queries, lanes, width).max(axis=1)
+        if heads.shape[1] >= self._top:
+            place = heads.shape[1] - self._top
+            reached = np.partition(heads, place, axis=1)[:, place]  # [q]
+            np.maximum(self._least, reached, out=self._least)
+        places = np.flatnonzero(products >= (self._least - ROUNDING)[:, np.newaxis])
+        query, row = np.divmod(places, count)
+        self._parts.append((query, row + first, products.reshape(-1)[places]))
+
+    def rows(self, query: int) -> NDArray[np.int64]:
+        """The rows of a query's top, and of those that may tie with the last."""
+        own = [(row[of == query], products[of == query]) for of, row, products in self._parts]
+        rows: NDArray[np.int64] = np.concatenate([row for row, _ in own])
+        products = np.concatenate([product for _, product in own])
+        if len(rows) <= self._top:
+            return rows
+        place = len(rows) - self._top
+        largest: NDArray[np.int64] = rows[
+            products >= np.partition(products, place)[place] - ROUNDING
+        ]
+        return largest

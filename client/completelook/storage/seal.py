@@ -1,0 +1,181 @@
+"""The seal of a file: a checksum of every block of it, checked when the block is first read.
+
+It lies before the footer of an Arrow file, where no reader of such files looks. The last bytes:
+
+    record batches | end of stream | directory | checksums | tail | footer, its length, "ARROW1"
+
+The checksums (CRC-32, as zlib has it) are of all bytes before the directory, block by block. The
+tail has those of the directory with the checksums, of what follows it, and of itself, so that no
+byte is without one, and no byte of a column is read to know that.
+"""
+
+import io
+import json
+import mmap
+import os
+import struct
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from isal.isal_zlib import crc32  # zlib's own runs at a seventh of a memory's speed.
+from numpy.typing import NDArray
+
+from completelook.errors import CatalogError
+
+BLOCK_BYTES = 1 << 18
+_MAGIC = b"CTLSEAL2"
+_ARROW_MAGIC = b"ARROW1"
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+# Magic, size of the file, where the directory begins, how long it is; CRC-32 of directory and
+# checksums, of what follows the tail, of the tail before this.
+_TAIL = struct.Struct("<8sQQIIII")
+_END = struct.Struct("<I6s")  # the footer's length, Arrow's magic
+
+
+class SealedFile:
+    """A sealed file mapped into memory, for as long as anything read from it lives."""
+
+    def __init__(self, path: Path) -> None:
+        """Check all of the seal and map the file. Raises CatalogError, OSError."""
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._stamp = self._stamped()
+        size = self._stamp[0]
+        self.directory: Mapping[str, Any]
+        self._covered, content, checksums = self._unsealed(size)
+        self.directory = json.loads(content)
+        self._checksums = np.frombuffer(checksums, "<u4").tolist()
+        self._is_checked = np.zeros(len(self._checksums), np.bool_)
+        self._map = mmap.mmap(self._descriptor, size, access=mmap.ACCESS_READ)
+        self._bytes = memoryview(self._map)
+        self.buffer = pa.py_buffer(self._map)
+
+    def _unsealed(self, size: int) -> tuple[int, bytes, bytes]:
+        """How many bytes the blocks cover, the directory and the checksums."""
+        end = self._read(size - _END.size, _END.size)
+        footer_bytes, magic = _END.unpack(end) if len(end) == _END.size else (0, b"")
+        if magic != _ARROW_MAGIC:
+            raise self.damaged("not a catalog, or a part of one")
+        tail_start = size - _END.size - footer_bytes - _TAIL.size
+        tail = self._read(tail_start, _TAIL.size)
+        if len(tail) < _TAIL.size or tail[:8] != _MAGIC:
+            raise self.damaged("not a catalog of this format, or a damaged one")
+        _, sealed_size, start, length, crc, footer_crc, tail_crc = _TAIL.unpack(tail)
+        footer = self._read(tail_start + _TAIL.size, footer_bytes + _END.size)
+        if crc32(tail[:-4]) != tail_crc or sealed_size != size or crc32(footer) != footer_crc:
+            raise self.damaged("a damaged catalog")
+        content = self._read(start, tail_start - start)
+        if crc32(content) != crc:
+            raise self.damaged("a damaged catalog")
+        return start, content[:length], content[length:]
+
+    def check(self, start: int, stop: int) -> None:
+        """Let bytes from `start` to `stop` be read. Raises CatalogError where one is damaged."""
+        first, last = start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)
+        if self._is_checked[first:last].all():
+            return
+        for block in range(first, last):
+            if not self._is_checked[block]:
+                begin = block * BLOCK_BYTES
+                content = self._bytes[begin : min(begin + BLOCK_BYTES, self._covered)]
+                if crc32(content) != self._checksums[block]:
+                    self.require_unchanged()
+                    raise self.damaged(f"a damaged catalog (at byte {begin} and after)")
+                self._is_checked[block] = True
+
+    def check_buffer(self, buffer: pa.Buffer) -> None:
+        """`check` for a part of the map."""
+        start = buffer.address - self.buffer.address
+        self.check(start, start + buffer.size)
+
+    def check_all(self) -> None:
+        """Check every block, those checked before as well. Raises CatalogError."""
+        self._is_checked[:] = False
+        self.check(0, self._covered)
+
+    def require_unchanged(self) -> None:
+        """Raises CatalogError once somebody has written into the file, instead of replacing it."""
+        if self._stamped() != self._stamp:
+            raise CatalogError(
+                f"{self.path}: was overwritten in place while it was open, so that no answer from "
+                "it can be trusted: open it anew, and let `completelook index` or `mv` put a "
+                "catalog in another one's place, never `cp`"
+            )
+
+    def damaged(self, what: str) -> CatalogError:
+        """An error that says what the file is, and the way out."""
+        return CatalogError(
+            f"{self.path}: {what}: make one with `completelook index PRODUCTS --catalog "
+            f"{self.path}`"
+        )
+
+    def _stamped(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
+
+    def _read(self, start: int, length: int) -> bytes:
+        return os.pread(self._descriptor, length, start) if start >= 0 else b""
+
+
+class Sealing(io.RawIOBase):
+    """A file that pyarrow's writer of Arrow files writes to, and that is sealed in the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._position = 0
+        self._checksums: list[int] = []
+        self._checksum = 0
+        self._held: bytearray | None = None
+
+    def tell(self) -> int:
+        return self._position
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def write(self, content: Any) -> int:
+        view = memoryview(content).cast("B")
+        if self._held is not None:
+            self._held += view
+            return len(view)
+        self._file.write(view)
+        done = 0
+        while done < len(view):
+            piece = view[done : done + BLOCK_BYTES - self._position % BLOCK_BYTES]
+            self._checksum = crc32(piece, self._checksum)
+            done += len(piece)
+            self._position += len(piece)
+            if self._position % BLOCK_BYTES == 0:
+                self._end_block()
+        return len(view)
+
+    def seal(self, writer: Any, directory: Mapping[str, Any]) -> None:
+        """Close the Arrow writer, and put the seal before the footer that it writes."""
+        self._held = bytearray()
+        writer.close()
+        footer = bytes(self._held).removeprefix(_END_OF_STREAM)
+        self._held = None
+        self.write(_END_OF_STREAM)
+        if self._position % BLOCK_BYTES:
+            self._end_block()
+        start = self._position
+        content = json.dumps(directory, ensure_ascii=False).encode()
+        table: NDArray[np.uint32] = np.array(self._checksums, "<u4")
+        sealed = content + table.tobytes()
+        size = start + len(sealed) + _TAIL.size + len(footer)
+        crcs = crc32(sealed), crc32(footer)
+        tail = _TAIL.pack(_MAGIC, size, start, len(content), *crcs, 0)[:-4]
+        self._file.write(sealed + tail + struct.pack("<I", crc32(tail)) + footer)
+
+    def _end_block(self) -> None:
+        self._checksums.append(self._checksum)
+        self._checksum = 0
