@@ -29,8 +29,9 @@ results-page: .venv/installed
 	$(BIN)/python -m completelook_build.results --page-only
 	$(BIN)/python -m completelook_load.bench --page-only
 
-# Format, lint, floors, types, tests.
+# Format, lint, floors, types, tests. Those of Milvus skip, and say so, where it cannot be had.
 test: .venv/installed check
+	-$(MAKE) .venv-milvus/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/installed
@@ -47,6 +48,12 @@ check: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable '.[dev]'
 	touch $@
 
+# A Milvus server for the tests, in an environment of its own: its wheel needs an old setuptools.
+.venv-milvus/installed: | .venv/installed
+	$(PYTHON) -m venv .venv-milvus
+	$(BIN)/uv pip install --quiet --python .venv-milvus/bin/python milvus==2.3.5 'setuptools<81'
+	touch $@
+
 # What the demo made, the exported models and the environment.
 clean:
-	rm -rf .venv demo model_repository/*/1/model.pt model_repository/embed_scene/1/golden.json
+	rm -rf .venv .venv-milvus demo model_repository/*/1/model.pt model_repository/embed_scene/1/golden.json

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from completelook.errors import (
     CatalogError,
+    CatalogUnavailable,
     CategoryError,
     CompleteLookError,
     ConditionError,
@@ -34,6 +35,7 @@ __all__ = [
     "Calibration",
     "Catalog",
     "CatalogError",
+    "CatalogUnavailable",
     "CategoryError",
     "CategoryTable",
     "CompleteLook",

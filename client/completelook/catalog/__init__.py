@@ -16,6 +16,7 @@ from completelook.catalog.conditions import (
     is_missing,
     parse_condition,
 )
+from completelook.catalog.shards import WHOLE, Shard, parse_shard
 
 if TYPE_CHECKING:
     from completelook.catalog.category_map import draft_category_map
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
         index,
         ledger_path,
     )
-    from completelook.catalog.shipment import Shipment, prepare
+    from completelook.catalog.shipment import Shipment, in_shard, prepare
 
 __all__ = [
+    "WHOLE",
     "ArrowCatalog",
     "Catalog",
     "CatalogInfo",
@@ -38,16 +40,19 @@ __all__ = [
     "Hits",
     "IndexReport",
     "Kind",
+    "Shard",
     "Shipment",
     "Where",
     "conditions_only",
     "draft_category_map",
     "failures_path",
     "format_model_id",
+    "in_shard",
     "index",
     "is_missing",
     "ledger_path",
     "parse_condition",
+    "parse_shard",
     "prepare",
     "write_catalog",
 ]
@@ -57,6 +62,7 @@ _HOMES = {
     "Shipment": "shipment",
     "draft_category_map": "category_map",
     "ledger_path": "indexing",
+    "in_shard": "shipment",
     "prepare": "shipment",
     "IndexReport": "indexing",
     "failures_path": "indexing",

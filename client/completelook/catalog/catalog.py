@@ -58,12 +58,16 @@ class Catalog(ABC):
 
     @staticmethod
     def open(location: str | Path) -> "Catalog":
-        """A catalog that `completelook index` made, by the path of its file.
+        """A catalog that `completelook index` made: a file, or `milvus://HOST:PORT/NAME`.
 
-        Raises CatalogError.
+        Raises CatalogError, and UsageError for an address that is none.
         """
-        from completelook.catalog.arrow import ArrowCatalog  # A store builds on this module.
+        # Stores build on this module.
+        from completelook.catalog.arrow import ArrowCatalog
+        from completelook.catalog.milvus import MilvusCatalog, is_milvus
 
+        if is_milvus(location):
+            return MilvusCatalog(str(location))
         return ArrowCatalog(location)
 
     @property

@@ -60,7 +60,7 @@ _CONDITION = re.compile(
     r"\s*(?P<column>.*?\S)\s*(?P<comparison>!=|<=|>=|==|=|<|>|\shas\s)\s*(?P<value>\S.*?)\s*",
     re.DOTALL,
 )
-_PART = re.compile(r"[,;|]")
+PART = re.compile(r"[,;|]")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Condition:
     def _text_test(self) -> Callable[[str], bool]:
         if self.comparison is Comparison.HAS:
             part = self.of_elements()._text_test()
-            return lambda cell: any(part(each.strip()) for each in _PART.split(cell))
+            return lambda cell: any(part(each.strip()) for each in PART.split(cell))
         text, said = str(self.value), self.reading
         equality = self.comparison in EQUALITIES
         if not equality and (said is None or isinstance(said, bool)):

@@ -8,12 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from completelook.catalog.arrow import write_catalog
 from completelook.catalog.catalog import Embedder, format_model_id
 from completelook.catalog.ledger import Fingerprint, Ledger
-from completelook.catalog.shipment import Shipment, prepare
+from completelook.catalog.milvus import MilvusTarget, is_milvus, parse_address
+from completelook.catalog.shards import WHOLE, Shard
+from completelook.catalog.shipment import Shipment, in_shard, prepare
 from completelook.concurrency import Window, map_as_completed
 from completelook.contract import EMBEDDING_SIZE, IMAGE_SIZE
 from completelook.errors import (
@@ -45,26 +48,33 @@ class IndexReport:
     images_per_s: float  # of the images embedded by this run
 
 
-def failures_path(catalog_path: str | Path) -> Path:
+def failures_path(catalog: str | Path, shard: Shard = WHOLE) -> Path:
     """Where an indexing run lists the products it skipped."""
-    return Path(f"{catalog_path}.failures.csv")
+    return Path(f"{_file_of(catalog, shard)}.failures.csv")
 
 
-def ledger_path(catalog_path: str | Path) -> Path:
+def ledger_path(catalog: str | Path, shard: Shard = WHOLE) -> Path:
     """Where indexing keeps what it has embedded, for the next run."""
-    return Path(f"{catalog_path}.ledger")
+    return Path(f"{_file_of(catalog, shard)}.ledger")
+
+
+def _file_of(catalog: str | Path, shard: Shard) -> Path:
+    """The file of an Arrow catalog's shard; for one in Milvus a name in the working folder."""
+    in_milvus = is_milvus(catalog)
+    return shard.part(Path(f"{parse_address(str(catalog)).name}.milvus" if in_milvus else catalog))
 
 
 def index(
     products: ProductSource | Shipment,
-    catalog_path: str | Path,
+    catalog: str | Path,
     look: Embedder,
     *,
+    shard: Shard = WHOLE,
     on_error: OnError = "skip",
     in_flight: int = 32,
     progress: Progress | None = None,
 ) -> IndexReport:
-    """Embed every product and write the catalog.
+    """Embed every product, or those of a shard, and write the catalog.
 
     Products come as `prepare` leaves them, or as it takes them. `progress` is called with the
     number of products done and of all, first with those that an earlier run has done.
@@ -73,17 +83,18 @@ def index(
     cannot be indexed is skipped and listed in `FILE.failures.csv`, or, with "fail", an error. What
     an earlier run has embedded is not embedded again, unless its picture or the model has changed;
     a run that was cut off is taken up by the next one. The catalog that was there stays until the
-    new one is whole. At most `in_flight` requests run at a time, fewer while the server is slow or
-    refuses some.
+    new one is whole; in Milvus, products take their places one by one. At most `in_flight` requests
+    run at a time, fewer while the server is slow or refuses some.
 
     Raises TableError, ImageError, ServerError, CatalogError, ModelMismatch, and ContractError for a
     product whose embedding is not finite.
     """
     started_s = time.monotonic()
-    path = Path(catalog_path)
-    check_replaceable(path)
+    target = _target(catalog, shard)
     if not isinstance(products, Shipment):
         products = prepare(products, look.categories())
+    if shard != WHOLE:
+        products = in_shard(products, shard)
     if on_error == "fail" and products.skipped:
         first = products.skipped[0]
         raise TableError(
@@ -92,12 +103,20 @@ def index(
         )
     # A blank picture tells which weights answer, or that none do, before the work begins.
     model_id = look.embed_product(_BLANK).model_id
-    with Ledger(ledger_path(path), model_id) as ledger:
+    with Ledger(ledger_path(catalog, shard), model_id) as ledger:
         run = _Run(products, look, model_id, ledger, on_error, in_flight)
         run.embed_all(progress or _unseen)
-        skipped = tuple(sorted((*products.skipped, *run.skips.values()), key=lambda skip: skip.row))
-        _write_failures(path, skipped)
-        _write(path, run, skipped, model_id, products.categories)
+        listing = failures_path(catalog, shard)
+        skipped = _all_skipped(products, run)
+        if skipped and len(run.skips) == len(run.products):
+            _write_failures(listing, skipped)
+            raise CatalogError(
+                f"{catalog}: none of the {len(skipped)} products could be indexed, {listing} says "
+                f"why; the first: {skipped[0].reason}"
+            )
+        _write(target, run, model_id, products.categories)
+        skipped = _all_skipped(products, run)
+        _write_failures(listing, skipped)
     seconds = time.monotonic() - started_s
     indexed = products.table.num_rows - len(run.skips)
     return IndexReport(
@@ -144,6 +163,10 @@ class _Run:
         for done, _ in enumerate(calls, start=self.reused + 1):
             progress(done, len(self.products))
 
+    def skip(self, row: int, reason: str) -> None:
+        """Leave a product out."""
+        self.skips[row] = Skip(self._rows[row], self._ids[row], self._images[row], reason)
+
     def _reuse(self, row: int) -> bool:
         embedding = self._ledger.find(self._images[row])
         if embedding is None or not np.isfinite(embedding).all():
@@ -162,7 +185,7 @@ class _Run:
         except ImageError as error:
             if self._on_error == "fail":
                 raise ImageError(f"product {self._ids[row]!r}: {error}") from error
-            self.skips[row] = Skip(self._rows[row], self._ids[row], image, str(error))
+            self.skip(row, str(error))
             return
         except ContractError as error:
             raise ContractError(f"product {self._ids[row]!r}: {error}") from error
@@ -181,31 +204,62 @@ class _Run:
         self._ledger.add(fingerprint, product.embedding)
 
 
+def _all_skipped(shipment: Shipment, run: _Run) -> tuple[Skip, ...]:
+    skips = (*shipment.skipped, *run.skips.values())
+    return tuple(sorted(skips, key=lambda skip: skip.row))
+
+
+class _ArrowTarget:
+    """A catalog's file, or a shard's part of it."""
+
+    def __init__(self, path: Path) -> None:
+        check_replaceable(path)
+        self._path = path
+
+    def write(
+        self,
+        products: pa.Table,
+        embeddings: NDArray[np.float32],
+        *,
+        model_id: int,
+        categories: tuple[str, ...],
+    ) -> dict[int, str]:
+        """Put products in the place of all that was there; it can hold any."""
+        if len(products):
+            write_catalog(
+                self._path, products, embeddings, model_id=model_id, categories=categories
+            )
+        else:
+            self._path.unlink(missing_ok=True)
+        return {}
+
+
+def _target(catalog: str | Path, shard: Shard) -> _ArrowTarget | MilvusTarget:
+    if is_milvus(catalog):
+        return MilvusTarget(parse_address(str(catalog)), shard)
+    return _ArrowTarget(_file_of(catalog, shard))
+
+
 def _write(
-    path: Path,
+    target: _ArrowTarget | MilvusTarget,
     run: _Run,
-    skipped: tuple[Skip, ...],
     model_id: int,
     categories: tuple[str, ...],
 ) -> None:
-    if len(run.skips) == len(run.products):
-        raise CatalogError(
-            f"{path}: none of the {len(skipped)} products could be indexed, "
-            f"{failures_path(path)} says why; the first: {skipped[0].reason}"
-        )
+    """Write what was embedded; what the target cannot hold is skipped as well."""
     kept = [row for row in range(len(run.products)) if row not in run.skips]
-    write_catalog(
-        path,
+    refused = target.write(
         run.products.take(kept),
         run.embeddings[kept],  # [n, 128]
         model_id=model_id,
         categories=categories,
     )
+    for place, reason in refused.items():
+        run.skip(kept[place], reason)
 
 
-def _write_failures(path: Path, skipped: tuple[Skip, ...]) -> None:
+def _write_failures(listing: Path, skipped: tuple[Skip, ...]) -> None:
     """List what was skipped beside the catalog; without any, remove an earlier run's list."""
-    listing = failures_path(path)
     if not skipped:
         listing.unlink(missing_ok=True)
         return

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from completelook.catalog.categories import CategoryTable
 from completelook.catalog.category_map import in_model_names, read_category_map
+from completelook.catalog.shards import Shard
 from completelook.images import is_url
 from completelook.products import Products, ProductSource, Skip, read_products
 
@@ -33,6 +34,21 @@ class Shipment:
     def rankable(self) -> int:
         """How many products are of a category that the model knows."""
         return self.table.num_rows - sum(self.unknown_categories.values())
+
+
+def in_shard(shipment: Shipment, shard: Shard) -> Shipment:
+    """The part of a shipment that is in a shard; with the others' it is the whole."""
+    is_in = [shard.holds(str(each)) for each in shipment.table["id"]]
+    table = shipment.table.filter(pa.array(is_in, pa.bool_()))
+    counts = Counter(str(each) for each in table["category"])
+    unknown = shipment.unknown_categories
+    return replace(
+        shipment,
+        table=table,
+        rows=tuple(compress(shipment.rows, is_in)),
+        skipped=tuple(skip for skip in shipment.skipped if shard.holds(skip.id)),
+        unknown_categories={name: counts[name] for name in unknown if counts[name]},
+    )
 
 
 def prepare(

@@ -19,9 +19,9 @@ def categories(
     ] = None,
     column: Columns = None,
     catalog: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE",
+            metavar="CATALOG",
             help="With --map: a catalog of this model, to compare pictures with.",
         ),
     ] = None,

@@ -14,7 +14,7 @@ from completelook.cli.options import (
 from completelook.cli.server_options import Server, asks_a_server
 
 if TYPE_CHECKING:
-    from completelook.catalog import IndexReport, Shipment
+    from completelook.catalog import IndexReport, Shard, Shipment
 
 _SHOWN = 10
 
@@ -29,7 +29,12 @@ def index(
             "sub-folder per category."
         ),
     ],
-    catalog: Annotated[Path, typer.Option(metavar="FILE", help="The catalog to write.")],
+    catalog: Annotated[
+        str,
+        typer.Option(
+            metavar="CATALOG", help="The catalog to write: a file, or milvus://HOST:PORT/NAME."
+        ),
+    ],
     column: Columns = None,
     category_map: Annotated[
         Path | None,
@@ -40,21 +45,31 @@ def index(
     check: Annotated[
         bool, typer.Option("--check", help="Say what would be indexed, and embed nothing.")
     ] = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="The I-th of N parts alone, for as many machines; it is stable by the id. A "
+            "file's parts are FILE.I-of-N, to be joined by `catalog merge`.",
+        ),
+    ] = "1/1",
     on_error: Annotated[
         OnError, typer.Option(help="About a product that cannot be indexed.")
     ] = OnError.SKIP,
     *,
     server: Server,
 ) -> None:
-    """Embed products into a catalog file; what is there already and has not changed is kept.
+    """Embed products into a catalog; what is there already and has not changed is kept.
 
     Exit code 3: the catalog is written, but some of what was given could not be indexed; each is
     listed with its reason in FILE.failures.csv.
     """
+    from completelook.catalog import WHOLE, in_shard, parse_shard, prepare
     from completelook.catalog import index as index_products
-    from completelook.catalog import prepare
+    from completelook.catalog.milvus import is_milvus, parse_address
     from completelook.progress import progress_bar
 
+    part = parse_shard(shard)
     with server.connect() as look:
         shipment = prepare(
             products,
@@ -62,14 +77,22 @@ def index(
             columns=parse_columns(column),
             category_map=category_map,
         )
+        shipment = in_shard(shipment, part)
         _print_shipment(shipment)
         if check:
             raise typer.Exit(EXIT_SKIPPED if shipment.skipped else 0)
         with progress_bar("indexing", unit="images") as bar:
             report = index_products(
-                shipment, catalog, look, on_error=on_error.value, progress=bar.update
+                shipment,
+                catalog,
+                look,
+                shard=part,
+                on_error=on_error.value,
+                progress=bar.update,
             )
-    _print_report(report, catalog)
+    _print_report(report, catalog, part)
+    if is_milvus(catalog) and parse_address(catalog).index == "HNSW" and part == WHOLE:
+        _print_recall(catalog)
     if report.skipped:
         raise typer.Exit(EXIT_SKIPPED)
 
@@ -96,7 +119,7 @@ def _print_shipment(shipment: "Shipment") -> None:
         _say(f"skipped: {len(shipment.skipped) - _SHOWN} more")
 
 
-def _print_report(report: "IndexReport", catalog: Path) -> None:
+def _print_report(report: "IndexReport", catalog: str, shard: "Shard") -> None:
     """Say on stderr what an indexing run did; the catalog is its only result."""
     from completelook.catalog import failures_path
 
@@ -107,7 +130,15 @@ def _print_report(report: "IndexReport", catalog: Path) -> None:
     if sum(report.unknown_categories.values()) >= report.indexed:
         _say("`completelook rank` has nothing to rank: the model knows none of these categories")
     if report.skipped:
-        _say(f"skipped {len(report.skipped)}, see {failures_path(catalog)}")
+        _say(f"skipped {len(report.skipped)}, see {failures_path(catalog, shard)}")
+
+
+def _print_recall(location: str) -> None:
+    """Say how exact a catalog is whose index is not."""
+    from completelook.catalog.milvus import MilvusCatalog, recall
+
+    catalog = MilvusCatalog(location)
+    _say(f"HNSW with ef {catalog.address.ef} finds {recall(catalog):.3f} of the true 10 nearest")
 
 
 def _say(line: str) -> None:

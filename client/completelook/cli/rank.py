@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 @asks_a_server
 def rank(
     scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
-    catalog: Annotated[Path, typer.Option(metavar="FILE", help="Made by `completelook index`.")],
+    catalog: Annotated[
+        str,
+        typer.Option(
+            metavar="CATALOG",
+            help="Made by `completelook index`: a file, or milvus://HOST:PORT/NAME.",
+        ),
+    ],
     category: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="May be repeated; all categories when left out."),
