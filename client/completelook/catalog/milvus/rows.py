@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,8 @@ def _too_large(texts: Mapping[str, str]) -> str:
     return ""
 
 
+# Typed, since 1 is True to a cache; brands and sizes are the same in many rows.
+@lru_cache(maxsize=1 << 14, typed=True)
 def token(column: str, use: str, said: str | float | bool | date) -> int:
     """The hash of something that a cell of a column may be asked to be (`is`) or have (`has`).
 
@@ -174,11 +177,12 @@ def token(column: str, use: str, said: str | float | bool | date) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 2
 
 
-def _readings(text: str) -> list[float | bool | date]:
+@lru_cache(maxsize=1 << 12)
+def _readings(text: str) -> tuple[float | bool | date, ...]:
     """What a text says to a condition: an amount, a day, yes or no."""
     amount, moment = read_amount(text), read_moment(text)
     found = [None if amount is None else float(amount.value), _day(moment), read_truth(text)]
-    return [each for each in found if each is not None]
+    return tuple(each for each in found if each is not None)
 
 
 def ordinal(moment: date) -> float:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from typing import Any
 
 from completelook.catalog.milvus.address import Address
@@ -13,6 +14,8 @@ WRITE_TIMEOUT_S = 60.0
 _TOKEN = "COMPLETELOOK_MILVUS_TOKEN"
 
 _NOT_FOUND = 100
+_NOT_YET_LOADED = (101, 103)
+_PAUSE_S = 0.2
 
 
 class CollectionMissing(CatalogError):
@@ -52,33 +55,37 @@ class MilvusServer:
         call = getattr(self._client, method)
         return self._translated(call, *arguments, timeout=WRITE_TIMEOUT_S, **options)
 
-    def _translated(self, call: Any, *arguments: Any, **options: Any) -> Any:
+    def _translated(self, call: Any, *arguments: Any, timeout: float, **options: Any) -> Any:
+        """A call's result, waited for while the server is starting anew."""
         import grpc
 
-        try:
-            return call(*arguments, **options)
-        except grpc.RpcError as error:
-            raise self._unavailable(error.code().name) from error
-        except self._failure as error:
-            code: Any = getattr(error, "code", None)
-            message = str(getattr(error, "message", error))
-            if code == _NOT_FOUND:
-                raise CollectionMissing(f"{self._address}: {message}") from error
-            if isinstance(code, grpc.StatusCode):
-                raise self._unavailable(code.name) from error
-            if "Fail connecting" in message or "Retry timeout" in message:
-                raise self._unavailable(message) from error
-            if "auth" in message:
-                raise CatalogError(
-                    f"{self._address}: {message}: put USER:PASSWORD into {_TOKEN}"
-                ) from error
-            raise CatalogError(f"{self._address}: Milvus refuses: {message}") from error
+        deadline_s = time.monotonic() + timeout
+        while True:
+            try:
+                return call(*arguments, timeout=timeout, **options)
+            except (grpc.RpcError, self._failure) as error:
+                transport: Any = error if isinstance(error, grpc.RpcError) else error.__cause__
+                if isinstance(transport, grpc.RpcError):
+                    raise self._unanswered(transport) from error
+                code: Any = getattr(error, "code", None)
+                is_starting = getattr(error, "retriable", False) or code in _NOT_YET_LOADED
+                if not is_starting or time.monotonic() > deadline_s:
+                    message = str(getattr(error, "message", error))
+                    raise self._refused(code, message) from error
+                time.sleep(_PAUSE_S)
 
-    def _unavailable(self, what: str) -> CatalogUnavailable:
+    def _unanswered(self, error: Any) -> CatalogError:
+        where = f"Milvus at {self._address.server}"
+        if error.code().name == "UNAUTHENTICATED":
+            return CatalogError(f"{where} asks who is there: put USER:PASSWORD into {_TOKEN}")
         return CatalogUnavailable(
-            f"no answer from Milvus at {self._address.server} ({what}): start it, or mend the "
-            "address"
+            f"no answer from {where} ({error.code().name}): start it, or mend the address"
         )
+
+    def _refused(self, code: Any, message: str) -> CatalogError:
+        if code == _NOT_FOUND:
+            return CollectionMissing(f"{self._address}: {message}")
+        return CatalogError(f"{self._address}: Milvus refuses: {message}")
 
 
 def quoted(text: str) -> str:
