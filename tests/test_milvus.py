@@ -281,6 +281,8 @@ def test_ties_beyond_what_milvus_gives_at_once_are_all_there(changing, monkeypat
     assert found(changing, along=9, category="Tied", top=3) == [each.id for each in tied]
     some = found(changing, pc.field("price") >= 25, along=9, category="Tied", top=3)
     assert some == [f"t{row}" for row in range(50, 60)]
+    many = changing.search_many(np.stack([axis(9), -axis(9)]), "Tied", top=3, where=["price<1"])
+    assert [[each.id for each in hits.products] for hits in many] == [["t00", "t01"]] * 2
     assert changing.delete([each.id for each in tied]) == 60
 
 

@@ -1,7 +1,7 @@
 """Selection: which rows of an Arrow table meet conditions, column by column, nothing copied."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,21 @@ def selected(content: Content, rows: slice, where: Iterable[Any]) -> NDArray[np.
                 whole = content.column(condition.column, slice(0, content.rows))
                 require_comparable(whole, condition)
         else:
-            met = _expression_meeting(content, rows, condition)
+            names = [name for name in content.schema.names if name != "embedding"]
+            part = {name: content.column(name, rows) for name in names}
+            met = expression_meeting(part, condition)
         kept &= met
     return np.flatnonzero(kept)
 
 
-def _expression_meeting(content: Content, rows: slice, expression: Any) -> NDArray[np.bool_]:
+def expression_meeting(columns: Mapping[str, Any], expression: Any) -> NDArray[np.bool_]:
+    """Which rows of some columns meet an expression, [n]. Raises ConditionError."""
     # A second to import, and needed for nothing else.
     from pyarrow import acero
 
-    part = {
-        name: content.column(name, rows) for name in content.schema.names if name != "embedding"
-    }
     plan = acero.Declaration.from_sequence(
         [
-            acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.table(part))),
+            acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.table(columns))),
             acero.Declaration("project", acero.ProjectNodeOptions([expression], ["met"])),
         ]
     )
@@ -58,7 +58,7 @@ def _expression_meeting(content: Content, rows: slice, expression: Any) -> NDArr
         # Threads would give the rows in another order.
         met: Any = plan.to_table(use_threads=False)["met"]
     except (pa.ArrowException, TypeError) as error:
-        listed = ", ".join(repr(name) for name in part)
+        listed = ", ".join(repr(name) for name in columns)
         raise ConditionError(
             f"{expression}: {' '.join(str(error).split())}: the columns are {listed}"
         ) from error

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog.catalog import (
-    ROUNDING,
     Catalog,
     CatalogInfo,
     Hits,
     format_model_id,
-    require_embeddings,
 )
 from completelook.catalog.conditions import Condition, Filter, Where, is_missing
 from completelook.catalog.milvus.address import parse_address
@@ -27,10 +25,11 @@ from completelook.catalog.milvus.collection import Collection, Description
 from completelook.catalog.milvus.filters import filter_of, has_number, is_compared
 from completelook.catalog.milvus.rows import Layout
 from completelook.catalog.milvus.server import CollectionMissing, MilvusServer, quoted
-from completelook.catalog.selection import meeting, require_comparable, selected
+from completelook.catalog.selection import expression_meeting, meeting, require_comparable
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, ConditionError, ModelMismatch
 from completelook.products import Product
+from completelook.storage import ROUNDING, require_embeddings
 
 # How long counts, categories and columns are taken to be as they were.
 MOST_AGE_S = 30.0
@@ -122,38 +121,52 @@ class MilvusCatalog(Catalog):
     def _search(
         self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
     ) -> Hits:
+        return self._search_many(query[np.newaxis], category, top, where)[0]
+
+    def _search_many(
+        self, queries: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
+    ) -> Sequence[Hits]:
         collection = self.collection
-        layout = collection.description.layout
-        filter_ = filter_of(category, where, layout)
+        filter_ = filter_of(category, where, collection.description.layout)
         try:
-            ids = self._nearest(collection, query, filter_, top, where)
-            rows = collection.of_ids(ids, (*_SHOWN, "embedding"))
+            found = self._nearest(collection, queries, filter_, top, where)
+            wanted = list(dict.fromkeys(id_ for ids in found for id_ in ids))
+            rows = collection.of_ids(wanted, (*_SHOWN, "embedding"))
         except CollectionMissing as error:
             raise self._replaced(collection) from error
-        if not ids:
+        if not wanted:
             self._require_comparable(collection, where)
+        layout = collection.description.layout
         # One that was taken out in between is left out.
-        return _hits(layout, [rows[each] for each in ids if each in rows])
+        return [_hits(layout, [rows[each] for each in ids if each in rows]) for ids in found]
 
     def _nearest(
         self,
         collection: Collection,
-        query: NDArray[np.float32],
+        queries: NDArray[np.float32],
         filter_: str,
         top: int,
         where: tuple[Filter, ...],
-    ) -> list[str]:
-        """The ids of the `top` nearest that meet the conditions, and of their ties, sorted."""
+    ) -> list[list[str]]:
+        """The ids of each query's `top` nearest that meet the conditions, and of their ties."""
+        found: dict[int, list[str]] = {}
         limit = top + _SPARE
-        layout = collection.description.layout
-        while limit <= _MOST_HITS:
-            hits = collection.nearest([query], filter_, limit, _SHOWN if where else ())[0]
-            kept = [hits[place] for place in _meeting(layout, hits, where)]
-            last = kept[top - 1]["similarity"] if len(kept) >= top else -np.inf
-            if len(hits) < limit or hits[-1]["similarity"] < last - ROUNDING:
-                return sorted(hit["id"] for hit in kept if hit["similarity"] >= last - ROUNDING)
-            limit = limit * 4
-        return self._scanned(collection, query, filter_, top, where)
+        while (unsettled := [each for each in range(len(queries)) if each not in found]) and (
+            limit <= _MOST_HITS
+        ):
+            for some in np.array_split(unsettled, -(-len(unsettled) * limit // _MOST_HITS)):
+                fields = _SHOWN if where else ()
+                answers = collection.nearest(queries[some], filter_, limit, fields)
+                for each, hits in zip(some, answers, strict=True):
+                    kept = [hits[place] for place in _meeting(collection, hits, where)]
+                    last = kept[top - 1]["similarity"] if len(kept) >= top else -np.inf
+                    if len(hits) < limit or hits[-1]["similarity"] < last - ROUNDING:
+                        ids = [hit["id"] for hit in kept if hit["similarity"] >= last - ROUNDING]
+                        found[int(each)] = sorted(ids)
+            limit *= 4
+        for each in unsettled:
+            found[each] = self._scanned(collection, queries[each], filter_, top, where)
+        return [found[each] for each in range(len(queries))]
 
     def _scanned(
         self,
@@ -164,14 +177,13 @@ class MilvusCatalog(Catalog):
         where: tuple[Filter, ...],
     ) -> list[str]:
         """What `_nearest` gives, from every row that passes the filter: for endless ties."""
-        layout = collection.description.layout
         found: list[tuple[float, str]] = []
         for rows in collection.all(filter_, (*(_SHOWN if where else ("id",)), "embedding")):
             embeddings = np.array([row["embedding"] for row in rows], np.float32)  # [n, 128]
             similarities = embeddings @ query  # [n]
             found += [
                 (float(similarities[place]), rows[place]["id"])
-                for place in _meeting(layout, rows, where)
+                for place in _meeting(collection, rows, where)
             ]
         best = sorted((similarity for similarity, _ in found), reverse=True)[:top]
         return sorted(id_ for similarity, id_ in found if similarity >= best[-1] - ROUNDING)
@@ -250,18 +262,16 @@ def _require_any_comparable(columns: Iterable[Any], condition: Condition) -> Non
 
 
 def _meeting(
-    layout: Layout, rows: Sequence[dict[str, Any]], where: tuple[Filter, ...]
+    collection: Collection, rows: Sequence[dict[str, Any]], where: tuple[Filter, ...]
 ) -> list[int]:
     """The places of the rows that meet all conditions, by the code of the Arrow store."""
     if not where:
         return list(range(len(rows)))
-    columns = layout.columns(rows)
+    columns = collection.description.layout.columns(rows)
     met = np.ones(len(rows), np.bool_)
     for condition in where:
         if isinstance(condition, Condition):
             met &= meeting(columns[condition.column], condition)
         else:
-            alone = np.zeros(len(rows), np.bool_)
-            alone[selected(columns, slice(0, len(rows)), [condition])] = True
-            met &= alone
+            met &= expression_meeting(columns, condition)
     return [int(place) for place in np.flatnonzero(met)]
