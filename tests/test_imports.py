@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-HEAVY = {"grpc", "jinja2", "numpy", "PIL", "pyarrow", "rich", "torch", "tritonclient"}
+HEAVY = {"grpc", "jinja2", "numpy", "PIL", "pyarrow", "pymilvus", "rich", "torch", "tritonclient"}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -24,10 +24,10 @@ def test_the_client_needs_no_torch() -> None:
     assert "torch" not in modules_after("from completelook import *")
 
 
-def test_ranking_loads_neither_pages_nor_torch() -> None:
+def test_ranking_loads_neither_pages_nor_torch_nor_milvus() -> None:
     loaded = modules_after("import completelook.clients")
     assert {"grpc", "pyarrow"} <= loaded
-    assert not loaded & {"jinja2", "rich", "torch"}
+    assert not loaded & {"jinja2", "pymilvus", "rich", "torch"}
 
 
 def test_importing_sets_up_no_logging() -> None:
