@@ -21,7 +21,7 @@ from hypothesis import settings
 from planted import set_statistics
 
 # Their fixtures take seconds to make.
-_SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom"}
+_SLOW_FIXTURES = {"untrained", "exported", "server", "small_showroom", "milvus"}
 
 
 # How long an example takes is the machine's affair.

@@ -17,6 +17,7 @@ import pyarrow as pa
 from completelook.catalog.conditions import Comparison, Condition, Filter, Kind
 from completelook.catalog.milvus.rows import (
     ANY_TOKEN,
+    LARGEST,
     NO_NUMBER,
     NUMBERS,
     Layout,
@@ -27,6 +28,8 @@ from completelook.catalog.milvus.server import quoted
 from completelook.catalog.selection import is_list, kind_of_type
 from completelook.products import Amount
 
+_BELOW = {Comparison.LESS, Comparison.AT_MOST}
+_ABOVE = {Comparison.MORE, Comparison.AT_LEAST}
 # Within so many days lie all clocks of the world.
 _CLOCKS_DAYS = 2.0
 
@@ -49,10 +52,6 @@ def has_number(condition: Condition, layout: Layout) -> str:
     """The filter for products whose cell a condition can be compared with; empty without one."""
     slot = _slot(condition, layout)
     return f"{slot} > {NO_NUMBER!r}" if slot else ""
-
-
-_BELOW = {Comparison.LESS, Comparison.AT_MOST}
-_ABOVE = {Comparison.MORE, Comparison.AT_LEAST}
 
 
 def _slot(condition: Condition, layout: Layout) -> str:
@@ -116,13 +115,10 @@ def _ordered(condition: Condition, kind: Any, slot: str) -> list[str]:
         bounds = [math.nextafter(min(near), -math.inf), math.nextafter(max(near), math.inf)]
     else:
         return []
-    low, high = (max(-_MOST, min(bound, _MOST)) for bound in bounds)
+    low, high = (max(-LARGEST, min(bound, LARGEST)) for bound in bounds)
     if condition.comparison in _BELOW:
         return [f"{slot} > {NO_NUMBER!r}", f"{slot} <= {high!r}"]
     return [f"{slot} >= {low!r}"]
-
-
-_MOST = float(np.nextafter(-NO_NUMBER, 0))
 
 
 def _in_precision(wanted: Decimal, kind: Any) -> set[float]:

@@ -24,12 +24,13 @@ from completelook.catalog.selection import is_text
 from completelook.errors import CatalogError
 from completelook.products import Product, read_amount, read_moment, read_truth
 
-_TEXTS = ("id", "category", "image")
 MOST_BYTES = 65535  # of a text in Milvus
 MOST_TOKENS = 1024
 NUMBERS = tuple(f"number_{slot}" for slot in range(16))
+_TEXTS = ("id", "category", "image")
 # A slot without a number; a condition on a number asks for more than this as well.
 NO_NUMBER = -1.7976931348623157e308
+LARGEST = float(np.nextafter(-NO_NUMBER, 0))
 # In place of a row's tokens where they are too many: it is to be looked at whatever is asked.
 ANY_TOKEN = 0
 
@@ -224,12 +225,8 @@ def _number(cell: Any) -> float:
         if isinstance(said, date):
             return ordinal(said)
         if isinstance(said, float):
-            return max(-_LARGEST, min(said, _LARGEST))
+            return max(-LARGEST, min(said, LARGEST))
     return NO_NUMBER
-
-
-# One step away from what says that there is no number.
-_LARGEST = float(np.nextafter(-NO_NUMBER, 0))
 
 
 def _as_float(number: float | Decimal) -> float:

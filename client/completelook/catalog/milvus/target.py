@@ -44,6 +44,8 @@ class MilvusTarget:
         collection = Collection.to_write(
             self._server, self._address, model_id=model_id, categories=categories, schema=schema
         )
+        # Once, so that what others have written until now is seen by the reads that follow.
+        collection.count("", consistency_level="Strong")
         refused: dict[int, str] = {}
         for start in range(0, len(products), PAGE_ROWS):
             page = products.slice(start, PAGE_ROWS)
