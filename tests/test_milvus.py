@@ -154,7 +154,7 @@ def test_products_that_do_not_fit_milvus_change_nothing(changing) -> None:
     ):
         with pytest.raises(CatalogError, match=message):
             changing.upsert(new, np.stack([axis(0)] * len(new)))
-    with pytest.raises(CatalogError, match="not finite"):
+    with pytest.raises(CatalogError, match="length nan, expected 1"):
         changing.upsert([Product("z", "Zoo", "z.jpg")], np.full((1, 128), np.nan, np.float32))
     changing.refresh()
     assert len(changing) == before
@@ -217,6 +217,7 @@ def test_milvus_finds_what_the_arrow_file_finds(asked, tmp_path_factory, data) -
         table = table.append_column(name, pa.array(["Rugs"] * count))
     embeddings = np.zeros((count, 128), np.float32)
     embeddings[:, 0] = np.linspace(1, 0, count)
+    embeddings[:, 1] = np.sqrt(1 - embeddings[:, 0] ** 2)
     path = tmp_path_factory.mktemp("asked") / "c.arrow"
     write_catalog(path, table, embeddings, model_id=1, categories=("Rugs",))
     arrow = Catalog.open(path)
