@@ -241,7 +241,7 @@ def test_efficientnet_lite_computes_what_its_weights_were_made_for(name, images)
     expected = torch.cat([last_of_14, colors], dim=1)
     feature_map, pooled, _ = Backbone(network)(images)
     torch.testing.assert_close(feature_map, expected, atol=1e-4, rtol=1e-4)
-    means = torch.cat([blocks[-1].mean(dim=[2, 3]), expected.mean(dim=[2, 3])], dim=1)
+    means = torch.cat([expected.mean(dim=[2, 3]), blocks[-1].mean(dim=[2, 3])], dim=1)
     torch.testing.assert_close(pooled, means, atol=1e-4, rtol=1e-4)
     assert feature_map.shape == (2, network.card.channels, 14, 14)
     assert pooled.shape == (2, network.card.pooled_size)
@@ -337,17 +337,17 @@ def slow_statistics(feature_map):
 
 
 @pytest.mark.parametrize(
-    ("source", "channels"),
-    [("random:0", [256, 512, 1024]), ("efficientnet-lite0", [24, 40, 80, 112])],
+    ("source", "channels", "classified"),
+    [("random:0", [256, 512, 1024], 0), ("efficientnet-lite0", [32, 24, 40, 80, 112], 1280)],
 )
 @torch.inference_mode()
-def test_stages_are_pooled_beside_the_head(source, channels, images):
+def test_stages_are_pooled_beside_the_head(source, channels, classified, images):
     head, staged = load_network(source), load_network(source, "stages")
     scaled_images = scaled(images, head.card)
     regions, pooled = staged.module(scaled_images)
     expected_regions, expected_head = head.module(scaled_images)
     size = head.card.pooled_size
-    assert staged.card.pooled_size == pooled.shape[1] == size + 2 * sum(channels)
+    assert staged.card.pooled_size == pooled.shape[1] == size + classified + 2 * sum(channels)
     assert torch.equal(regions, expected_regions)
     assert torch.equal(pooled[:, :size], expected_head)
     # The last stage is the regions, without a stem's.

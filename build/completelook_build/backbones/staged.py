@@ -1,35 +1,40 @@
 """A convolutional network in stages, and what its pooled vector is made of."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from completelook.contract import REGION_GRID
 from torch import Tensor, nn
 
-# "head": the mean over positions of the last map. "stages": beside it mean and deviation over
+# "head": means over positions of the last maps. "stages": beside them mean and deviation over
 # positions of each earlier stage's map, which say what colors and textures a picture has and how
-# they vary (Huang and Belongie, ICCV 2017, call them its style).
+# they vary (Huang and Belongie, ICCV 2017, call them its style), and all that a classifier gets.
 Pooling = Literal["head", "stages"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 class StagedNetwork(nn.Module):
-    """A trunk of layers up to the regions and a tail from there to the last map.
+    """A trunk of layers up to the regions and a tail from there, whose maps are pooled.
 
     `stages` are the places in the trunk whose outputs are pooled as well. With a `stem`, a place
     too, its output joins the trunk's in the regions, averaged to their grid, and the means of both
-    join the last map's: it tells colors apart, which a small network's later maps forget.
+    are pooled: it tells colors apart, which a small network's later maps forget.
     """
 
     stages: list[int]
     stem: int
 
     def __init__(
-        self, trunk: nn.Sequential, tail: nn.Module, stages: list[int], stem: int | None = None
+        self,
+        trunk: nn.Sequential,
+        tail: Sequence[nn.Module],
+        stages: list[int],
+        stem: int | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.tail = tail
+        self.tail = nn.ModuleList(tail)
         self.stages = stages
         self.stem = -1 if stem is None else stem
         self.to_grid = nn.AdaptiveAvgPool2d(REGION_GRID)
@@ -46,9 +51,12 @@ class StagedNetwork(nn.Module):
             if number in self.stages:
                 statistics.append(mean_and_deviation(feature_map))
         regions = torch.cat([feature_map] + stem, dim=1)  # noqa: RUF005 - TorchScript
-        pooled = [self.tail(feature_map).float().mean(dim=[2, 3])]
+        pooled: list[Tensor] = []
         if len(stem) > 0:
             pooled.append(regions.float().mean(dim=[2, 3]))
+        for layer in self.tail:
+            feature_map = layer(feature_map)
+            pooled.append(feature_map.float().mean(dim=[2, 3]))
         return regions, torch.cat(pooled + statistics, dim=1)
 
 
