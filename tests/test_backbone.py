@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_a_random_backbone_damps_its_residual_branches():
-    weight = load_network("random:0").module.get_parameter("tail.1.bn3.weight")
+    weight = load_network("random:0").module.get_parameter("tail.0.1.bn3.weight")
     assert weight.unique().tolist() == pytest.approx([0.2])
 
 
