@@ -10,11 +10,11 @@ demo: .venv/installed
 	$(BIN)/python -m completelook_build.demo
 
 # Load tests on the embedded server: a ramp of arrival rates, twice the knee, recovery. Minutes.
-loadtest: .venv/installed demo/catalog.arrow
+loadtest: .venv/dev demo/catalog.arrow
 	$(BIN)/python -m completelook_load.traffic
 
 # The served model beside the bare one and other servers, into docs/benchmarks.md. About an hour.
-bench: .venv/installed demo/catalog.arrow
+bench: .venv/dev demo/catalog.arrow
 	$(BIN)/python -m completelook_load.bench
 
 demo/catalog.arrow:
@@ -25,16 +25,16 @@ results: .venv/installed
 	$(BIN)/python -m completelook_build.results $(PHOTOS)
 
 # The pages alone, from the figures in docs/: after a change of their text or of the code behind.
-results-page: .venv/installed
+results-page: .venv/dev
 	$(BIN)/python -m completelook_build.results --page-only
 	$(BIN)/python -m completelook_load.bench --page-only
 
 # Format, lint, floors, types, tests. Those of Milvus skip, and say so, where it cannot be had.
-test: .venv/installed check
+test: .venv/dev check
 	-$(MAKE) .venv-milvus/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: .venv/installed
+check: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
@@ -45,6 +45,11 @@ check: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable '.[backbones,server]'
+	touch $@
+
+# What tests, checks and benchmarks need beside.
+.venv/dev: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable '.[dev]'
 	touch $@
 

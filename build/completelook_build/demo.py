@@ -42,7 +42,8 @@ def main() -> None:
     if not SHOWROOM.exists():
         run(f"completelook-build showroom {SHOWROOM} --scenes 300")
     if not (MODEL / "model.json").exists():
-        run(f"completelook-build train {_DATA} --out {MODEL} --backbone efficientnet-lite0")
+        backbone = "--backbone efficientnet-lite0 --epochs 20"
+        run(f"completelook-build train {_DATA} --out {MODEL} {backbone}")
     run(f"completelook-build evaluate --model {MODEL} {_DATA}")
     if not _is_exported():
         run(f"completelook-build export --model {MODEL} --model-repository {REPOSITORY}")
