@@ -74,6 +74,9 @@ def test_ranks_are_those_of_the_other_client(
     matches = ask(triton.address, lambda client: client.rank(picture(3), catalog, **wanted))
     assert matches == look.rank(picture(3), catalog, **wanted)
     assert matches[0].id == "rug-3"
+    looks = ask(triton.address, lambda client: client.complete(picture(3), catalog, ["Rugs"]))
+    assert looks == look.complete(picture(3), catalog, ["Rugs"])
+    assert looks.looks[0].matches[0].id == "rug-3"
 
 
 def test_without_a_calibration_no_compatibility_can_be_asked_for(

@@ -629,3 +629,66 @@ def test_a_reader_that_has_seen_enough_is_no_error(triton, scene, catalog_path) 
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert len(run.stdout.splitlines()) == 1
+
+
+@pytest.fixture
+def priced_catalog(tmp_path: Path) -> Path:
+    """Two rugs and two chairs; the rug of the scene's red value 3 is the dear one."""
+    products = pa.table(
+        {
+            "id": ["r-near", "r-far", "c-near", "c-far"],
+            "category": [CATEGORIES[0]] * 2 + [CATEGORIES[3]] * 2,
+            "image": ["x.jpg"] * 4,
+            "name": ["A rug", "Another rug", "A chair", "Another chair"],
+            "price": ["100.00 EUR", "20.00 EUR", "30.00 EUR", "10.00 EUR"],
+        }
+    )
+    path = tmp_path / "priced.arrow"
+    embeddings = np.stack([axis(3), axis(9), axis(3), axis(10)])
+    write_catalog(path, products, embeddings, model_id=MODEL_ID, categories=CATEGORIES)
+    return path
+
+
+def test_look_prints_the_best_looks_and_what_more_would_buy(
+    run, scene: Path, priced_catalog: Path
+) -> None:
+    code, out, err = run("look", scene, "--catalog", priced_catalog, "--budget", 120)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert ["The", "best", "look", "for", "room.png"] in lines
+    assert "110.00 EUR together; score" in out
+    assert "none is better" in out
+    assert ["Rugs", "r-near", "A", "rug", "1.0000", "1"] in lines
+    assert ["Chairs", "c-far", "Another", "chair", "2.0000", "2"] in lines
+    last = "A budget of 140 EUR buys Chairs c-near instead of c-far: 130.00 EUR together; score"
+    assert last in out.splitlines()[-1]
+    assert (
+        "buys nothing better" in run("look", scene, "--catalog", priced_catalog, "--budget", 130)[1]
+    )
+
+
+def test_look_json_is_a_line_a_look(run, scene: Path, priced_catalog: Path, tmp_path: Path) -> None:
+    page = tmp_path / "look.html"
+    code, out, _ = run(
+        *("look", scene, "--catalog", priced_catalog, "--slots", "Rugs,Chairs", "--budget", 50),
+        *("--more", 100, "--json", "--html", page),
+    )
+    assert code == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["kind"], line["place"]) for line in lines] == [
+        ("look", 1),
+        ("look", 2),
+        ("with_more", 3),
+    ]
+    ids = [[match["id"] for match in line["matches"]] for line in lines]
+    assert ids == [["r-far", "c-near"], ["r-far", "c-far"], ["r-near", "c-near"]]
+    assert (lines[0]["price"], lines[0]["currency"], lines[0]["gap"]) == (50.0, "EUR", 0.0)
+    text = page.read_text()
+    assert "<b>Another rug</b>" in text
+    assert "<h3>With a budget of 150</h3>" in text
+    assert "<b>50.00 EUR</b> together" in " ".join(text.split())
+
+
+def test_a_look_beyond_the_budget_is_one_line(run, scene: Path, priced_catalog: Path) -> None:
+    result = run("look", scene, "--catalog", priced_catalog, "--budget", 25)
+    assert_one_line_error(result, "budget 25: the cheapest look of 2 products costs 30.00")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.explain import overlay, save_overlays, write_report
     from completelook.images import ImageSource, load_image, open_image
-    from completelook.ranking import Calibration, Match, RankedScene
+    from completelook.ranking import Calibration, Look, Looks, Match, RankedScene, Variety
     from completelook.triton import Credentials, ProductEmbedding, SceneEmbedding
 
 __all__ = [
@@ -48,6 +48,8 @@ __all__ = [
     "ImageError",
     "ImageSource",
     "IndexReport",
+    "Look",
+    "Looks",
     "Match",
     "ModelMismatch",
     "NotCalibrated",
@@ -61,6 +63,7 @@ __all__ = [
     "ServerUnavailable",
     "TableError",
     "UsageError",
+    "Variety",
     "index",
     "load_image",
     "open_image",
@@ -80,11 +83,14 @@ _HOMES = {
     "Condition": "catalog",
     "ImageSource": "images",
     "IndexReport": "catalog",
+    "Look": "ranking",
+    "Looks": "ranking",
     "Match": "ranking",
     "Product": "products",
     "ProductEmbedding": "triton",
     "RankedScene": "ranking",
     "SceneEmbedding": "triton",
+    "Variety": "ranking",
     "index": "catalog",
     "load_image": "images",
     "open_image": "images",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli import categories, doctor, index, rank, serve
+from completelook.cli import categories, doctor, index, look, rank, serve
 from completelook.errors import CompleteLookError, exit_with
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for command in (
     categories.categories,
     index.index,
     rank.rank,
+    look.look,
 ):
     app.command()(command)
 

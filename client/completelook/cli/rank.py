@@ -1,11 +1,8 @@
 """`completelook rank`."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +13,12 @@ from completelook.cli.options import (
     from_0_to_1,
     parse_where,
 )
-from completelook.cli.pipe import closed_pipe_is_no_error
+from completelook.cli.pipe import closed_pipe_is_no_error, fields_of, print_json
 from completelook.cli.server_options import Server, asks_a_server
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
-    from completelook.ranking import Match, RankedScene
+    from completelook.ranking import RankedScene
 
 
 @asks_a_server
@@ -147,8 +144,8 @@ def _print_matches(scene: "RankedScene", columns: Sequence[str], *, as_json: boo
         if not matches:
             typer.echo(f"{category} for {scene.source}: nothing fits", err=True)
         for match in matches:
-            line = {"scene": scene.source, **_fields(match), "product": match.shown(columns)}
-            typer.echo(json.dumps(_as_json(line), ensure_ascii=False, allow_nan=False))
+            line = {"scene": scene.source, **fields_of(match), "product": match.shown(columns)}
+            print_json(line)
 
 
 def _print_shortfalls(scene: "RankedScene", top: int) -> None:
@@ -157,20 +154,3 @@ def _print_shortfalls(scene: "RankedScene", top: int) -> None:
         if 0 < len(matches) < top:
             found = f"only {len(matches)} of the {top} asked for"
             typer.echo(f"{category} for {scene.source}: {found}", err=True)
-
-
-def _fields(match: "Match") -> dict[str, Any]:
-    return {field.name: getattr(match, field.name) for field in fields(match)}
-
-
-def _as_json(value: Any) -> Any:
-    """A value of any column as JSON has it: no number as null, a date or a decimal as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
-    return str(value)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from completelook.ranking import Match, RankedScene
+from completelook.contract import CATEGORY_SEPARATOR
+from completelook.ranking import NO_BETTER, Look, Looks, Match, RankedScene
 
 
 def print_tables(scene: RankedScene, columns: Sequence[str] = ()) -> None:
@@ -59,6 +60,65 @@ def _table(scene_name: str, category: str, matches: list[Match], columns: Sequen
             *([f"+{len(match.folded)}" if match.folded else ""] if stands_for else []),
         )
     return table
+
+
+def print_looks(scene: str, looks: Looks, columns: Sequence[str] = ()) -> None:
+    """Print a table per look to stdout, and what more money would buy."""
+    unit = f" {looks.currency}" if looks.currency else ""
+    names = ["The best look", *(f"Number {place}" for place in range(2, len(looks.looks) + 1))]
+    for name, look in zip(names, looks.looks, strict=True):
+        _print_whole(_look_table(f"[bold]{name}[/] for {_plain(Path(scene).name)}", look, columns))
+        print(f"{_told(look, unit)}\n")
+    best, dearer = looks.looks[0], looks.with_more
+    if dearer is None:
+        return
+    if dearer.score >= best.score - NO_BETTER:
+        print(f"A budget of {looks.larger_budget:g}{unit} buys nothing better.")
+    else:
+        swapped = ", ".join(
+            f"{_last(new.category)} {new.id} instead of {old.id}"
+            for old, new in zip(best.matches, dearer.matches, strict=True)
+            if old.id != new.id
+        )
+        print(f"A budget of {looks.larger_budget:g}{unit} buys {swapped}: {_told(dearer, unit)}")
+
+
+def _look_table(title: str, look: Look, columns: Sequence[str]) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("category", overflow="fold")
+    table.add_column("id", overflow="fold")
+    for column in columns:
+        table.add_column(_plain(column), overflow="fold")
+    table.add_column("distance", justify="right")
+    table.add_column("rank alone", justify="right", style="dim")
+    for match in look.matches:
+        shown = match.shown(columns).values()
+        table.add_row(
+            _plain(_last(match.category)),
+            _plain(match.id),
+            *("" if value is None else _plain(str(value)) for value in shown),
+            f"{match.distance:.4f}",
+            str(match.rank),
+        )
+    return table
+
+
+def _told(look: Look, unit: str) -> str:
+    """A look in one line: what it costs, how good it is, and what is proved of that."""
+    cost = "" if look.price is None else f"{look.price:,.2f}{unit} together; "
+    proof = (
+        "none is better" if look.gap <= NO_BETTER else f"none is better by more than {look.gap:.4f}"
+    )
+    return (
+        f"{cost}score {look.score:.4f}, to the scene {look.scene_distance:.4f}, "
+        f"among each other {look.mutual_distance:.4f}; {proof}"
+    )
+
+
+def _last(category: str) -> str:
+    return category.rpartition(CATEGORY_SEPARATOR)[2]
 
 
 def _print_whole(table: Table) -> None:

@@ -27,11 +27,15 @@ from completelook.images import (
 )
 from completelook.ranking import (
     Calibration,
+    LookOptions,
+    Looks,
     Match,
     RankedScene,
     RankOptions,
     categories_to_rank,
+    complete,
     rank_scene,
+    require_look_options,
     require_options,
 )
 from completelook.triton import (
@@ -183,6 +187,23 @@ class AsyncCompleteLook:
                     continue
                 matches = await self.rank_scene(scene, catalog, names, **options)
                 yield RankedScene(source, scene, matches)
+
+    async def complete(
+        self,
+        scene: ImageSource | SceneEmbedding,
+        catalog: Catalog,
+        categories: Sequence[str] = (),
+        **options: Unpack[LookOptions],
+    ) -> Looks:
+        """See CompleteLook.complete."""
+        require_look_options(catalog, **options)
+        names = categories_to_rank(catalog, categories)
+        if not isinstance(scene, SceneEmbedding):
+            scene = await self.embed_scene(scene)
+        catalog.require_model(scene.model_id, self.server)
+        return await asyncio.to_thread(
+            complete, scene, catalog, names, calibration=await self.calibration(), **options
+        )
 
     async def _infer(self, model: Model, source: ImageSource) -> dict[str, NDArray[Any]]:
         if isinstance(source, str) and is_url(source):

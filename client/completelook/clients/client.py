@@ -15,11 +15,15 @@ from completelook.errors import ContractError, ImageError
 from completelook.images import ImageSource, load_image
 from completelook.ranking import (
     Calibration,
+    LookOptions,
+    Looks,
     Match,
     RankedScene,
     RankOptions,
     categories_to_rank,
+    complete,
     rank_scene,
+    require_look_options,
     require_options,
 )
 from completelook.triton import PLAIN, Connection, Credentials, ProductEmbedding, SceneEmbedding
@@ -181,6 +185,27 @@ class CompleteLook:
                 continue
             matches = self.rank_scene(scene, catalog, names, **options)
             yield RankedScene(source, scene, matches)
+
+    def complete(
+        self,
+        scene: ImageSource | SceneEmbedding,
+        catalog: Catalog,
+        categories: Sequence[str] = (),
+        **options: Unpack[LookOptions],
+    ) -> Looks:
+        """The best looks for a scene: a product of each of some categories, that go together.
+
+        The best one, the two that come next, and with a budget what more would buy; see
+        `ranking.LookOptions` for what may be told.
+
+        Raises what `rank` raises, and CatalogError where no look is possible.
+        """
+        require_look_options(catalog, **options)
+        names = categories_to_rank(catalog, categories)
+        if not isinstance(scene, SceneEmbedding):
+            scene = self.embed_scene(scene)
+        catalog.require_model(scene.model_id, self.server)
+        return complete(scene, catalog, names, calibration=self.calibration(), **options)
 
     def _configuration(self) -> Configuration:
         reading, is_ours = self._served.claim()

@@ -1,5 +1,6 @@
 """Explanations: where the model looked, and pages that show it."""
 
+from completelook.explain.look_page import write_look
 from completelook.explain.overlays import attention_map, overlay, save_overlays, shrunk
 from completelook.explain.report import EmbeddedPicture, embedded_picture, write_report
 
@@ -10,5 +11,6 @@ __all__ = [
     "overlay",
     "save_overlays",
     "shrunk",
+    "write_look",
     "write_report",
 ]

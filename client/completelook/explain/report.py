@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from PIL import Image
@@ -20,10 +21,10 @@ from completelook.images import open_image
 from completelook.ranking import Match, RankedScene
 
 _TEMPLATE = "report.html.jinja"
-_SCENE_SIDE = 900
+SCENE_SIDE = 900
 _OVERLAY_SIDE = 480
 _PRODUCT_SIDE = 240
-_PRODUCTS_IN_FLIGHT = 8
+PRODUCTS_IN_FLIGHT = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class EmbeddedPicture:
 
 
 @dataclass(frozen=True)
-class _Product:
+class Card:
+    """A product as a page shows it."""
+
     match: Match
     name: str
     details: Mapping[str, str]  # by column
@@ -48,7 +51,7 @@ class _Product:
 class _Category:
     path: list[str]  # the parts of its name
     overlay: EmbeddedPicture
-    products: list[_Product]
+    products: list[Card]
 
 
 @dataclass(frozen=True)
@@ -69,33 +72,39 @@ def write_report(
     Raises CatalogError for a column the catalog lacks, ImageError for a scene that cannot be
     opened, OSError.
     """
+    write_page(
+        path,
+        _TEMPLATE,
+        scenes=_prepared(scenes, catalog, show),
+        catalog_name=Path(catalog.info.location).name,
+        product_count=len(catalog),
+        model_id=format_model_id(catalog.model_id),
+    )
+
+
+def write_page(path: Path, template: str, **content: Any) -> None:
+    """Write a template with its content, what is iterated piece by piece. Raises OSError."""
     environment = Environment(
         loader=PackageLoader("completelook.explain", ""),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(_TEMPLATE).stream(
-        scenes=_prepared(scenes, catalog, show),
-        catalog_name=Path(catalog.info.location).name,
-        product_count=len(catalog),
-        model_id=format_model_id(catalog.model_id),
-    )
     with replacing(path) as beside:
-        page.dump(str(beside), encoding="utf-8")
+        environment.get_template(template).stream(content).dump(str(beside), encoding="utf-8")
 
 
 def _prepared(
     scenes: Iterable[RankedScene], catalog: Catalog, show: Sequence[str]
 ) -> Iterator[_Scene]:
     """The scenes as the template shows them, one at a time: a page can be larger than memory."""
-    product_picture = lru_cache(maxsize=2048)(_product_picture)
+    picture_of = lru_cache(maxsize=2048)(product_picture)
     columns = catalog.columns_to_show(show)
     name_column = next(iter(catalog.columns_to_show()), "")
     for scene in scenes:
-        photo = shrunk(open_image(scene.source), _SCENE_SIDE)
+        photo = shrunk(open_image(scene.source), SCENE_SIDE)
         images = list({match.image for matches in scene.matches.values() for match in matches})
-        pictures = map_in_flight(product_picture, images, in_flight=_PRODUCTS_IN_FLIGHT)
+        pictures = map_in_flight(picture_of, images, in_flight=PRODUCTS_IN_FLIGHT)
         by_image = dict(zip(images, pictures, strict=True))
         yield _Scene(
             name=Path(scene.source).name,
@@ -105,7 +114,7 @@ def _prepared(
                     path=category.split(CATEGORY_SEPARATOR),
                     overlay=_overlay(scene, photo, category, catalog.categories),
                     products=[
-                        _product(match, columns, name_column, by_image[match.image])
+                        card(match, columns, name_column, by_image[match.image])
                         for match in matches
                     ],
                 )
@@ -121,19 +130,19 @@ def _overlay(
     return embedded_picture(overlay(shrunk(photo, _OVERLAY_SIDE), attention))
 
 
-def _product(
-    match: Match, columns: Sequence[str], name_column: str, picture: EmbeddedPicture
-) -> _Product:
+def card(match: Match, columns: Sequence[str], name_column: str, picture: EmbeddedPicture) -> Card:
+    """A product under its name, where it has one, with what it has in some columns."""
     details = {
         column: str(value)
         for column, value in match.shown(columns).items()
         if value is not None and column != name_column
     }
     name = match.product.get(name_column)
-    return _Product(match, "" if name is None else str(name), details, picture)
+    return Card(match, "" if name is None else str(name), details, picture)
 
 
-def _product_picture(source: str) -> EmbeddedPicture:
+def product_picture(source: str) -> EmbeddedPicture:
+    """A product's picture, or why there is none."""
     try:
         return embedded_picture(shrunk(open_image(source), _PRODUCT_SIDE))
     except ImageError as exc:

@@ -1,6 +1,14 @@
 """Ranking: the distance, the nearest products of a category, and what a distance means."""
 
 from completelook.ranking.calibration import Calibration
+from completelook.ranking.look import (
+    NO_BETTER,
+    Look,
+    LookOptions,
+    Looks,
+    complete,
+    require_look_options,
+)
 from completelook.ranking.ranking import (
     Match,
     RankedScene,
@@ -14,15 +22,21 @@ from completelook.ranking.ranking import (
 from completelook.ranking.variety import NO_VARIETY, Variety
 
 __all__ = [
+    "NO_BETTER",
     "NO_VARIETY",
     "Calibration",
+    "Look",
+    "LookOptions",
+    "Looks",
     "Match",
     "RankOptions",
     "RankedScene",
     "Variety",
     "categories_to_rank",
     "compatible",
+    "complete",
     "rank",
     "rank_scene",
+    "require_look_options",
     "require_options",
 ]

@@ -1,0 +1,102 @@
+"""`completelook look`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from completelook.cli.options import Where, from_0_to_1, parse_where
+from completelook.cli.pipe import closed_pipe_is_no_error, fields_of, print_json
+from completelook.cli.server_options import Server, asks_a_server
+
+if TYPE_CHECKING:
+    from completelook.ranking import LookOptions, Looks
+
+
+@asks_a_server
+def look(
+    scene: Annotated[str, typer.Argument(metavar="SCENE", help="A photo: a path or URL.")],
+    catalog: Annotated[Path, typer.Option(metavar="FILE", help="Made by `completelook index`.")],
+    slots: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...", help="Categories of the look; all categories when left out."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="What all products together may cost.")
+    ] = None,
+    more: Annotated[
+        float | None, typer.Option(min=0, help="How much more to spend is tried as well: 20.")
+    ] = None,
+    must: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A product that is in it. Repeatable.")
+    ] = None,
+    where: Where = None,
+    price_column: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Where prices stand.")
+    ] = "price",
+    coherence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            callback=from_0_to_1,
+            help="How much the products' distances to each other count, beside those to the scene.",
+        ),
+    ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column to show beside the product's name."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per look.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one self-contained page.")
+    ] = None,
+    *,
+    server: Server,
+) -> None:
+    """Find one product a category so that they suit the scene and one another.
+
+    The best look is printed with the two that come next, and what a little more money would buy.
+    """
+    from completelook.catalog import Catalog
+
+    options: LookOptions = {
+        "budget": budget,
+        "must": must or (),
+        "where": parse_where(where),
+        "price_column": price_column,
+    }
+    if more is not None:
+        options["more"] = more
+    if coherence is not None:
+        options["coherence"] = coherence
+    opened = Catalog.open(catalog)
+    columns = opened.columns_to_show(show or ())
+    names = [name.strip() for given in slots or () for name in given.split(",")]
+    with server.connect() as client, closed_pipe_is_no_error():
+        looks = client.complete(scene, opened, names, **options)
+        for category in looks.left_out:
+            typer.echo(f"{category}: nothing meets the conditions; left out", err=True)
+        if as_json:
+            _print_json(scene, looks, columns)
+        else:
+            from completelook.cli.tables import print_looks
+
+            print_looks(scene, looks, columns)
+    if html is not None:
+        from completelook.explain import write_look
+
+        write_look(html, scene, looks, opened, show=columns)
+        typer.echo(f"wrote {html}", err=True)
+
+
+def _print_json(scene: str, looks: "Looks", columns: tuple[str, ...]) -> None:
+    """One line a look, best first; with a budget one of kind `with_more` comes last."""
+    kinds = [("look", each) for each in looks.looks]
+    if looks.with_more is not None:
+        kinds.append(("with_more", looks.with_more))
+    for place, (kind, each) in enumerate(kinds, start=1):
+        products = [{**fields_of(match), "product": match.shown(columns)} for match in each.matches]
+        line = {"scene": scene, "kind": kind, "place": place, "currency": looks.currency}
+        print_json(line | {**fields_of(each), "matches": products})
