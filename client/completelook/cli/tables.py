@@ -68,7 +68,8 @@ def print_looks(scene: str, looks: Looks, columns: Sequence[str] = ()) -> None:
     names = ["The best look", *(f"Number {place}" for place in range(2, len(looks.looks) + 1))]
     for name, look in zip(names, looks.looks, strict=True):
         _print_whole(_look_table(f"[bold]{name}[/] for {_plain(Path(scene).name)}", look, columns))
-        print(f"{_told(look, unit)}\n")
+        better = "none" if look is looks.looks[0] else "none but those above"
+        print(f"{_told(look, unit)}; {better} is better{_open(look)}\n")
     best, dearer = looks.looks[0], looks.with_more
     if dearer is None:
         return
@@ -106,15 +107,17 @@ def _look_table(title: str, look: Look, columns: Sequence[str]) -> Table:
 
 
 def _told(look: Look, unit: str) -> str:
-    """A look in one line: what it costs, how good it is, and what is proved of that."""
+    """What a look costs and how good it is, in one line."""
     cost = "" if look.price is None else f"{look.price:,.2f}{unit} together; "
-    proof = (
-        "none is better" if look.gap <= NO_BETTER else f"none is better by more than {look.gap:.4f}"
-    )
     return (
         f"{cost}score {look.score:.4f}, to the scene {look.scene_distance:.4f}, "
-        f"among each other {look.mutual_distance:.4f}; {proof}"
+        f"among each other {look.mutual_distance:.4f}"
     )
+
+
+def _open(look: Look) -> str:
+    """What is left open of the proof."""
+    return "" if look.gap <= NO_BETTER else f" by more than {look.gap:.4f}"
 
 
 def _last(category: str) -> str:

@@ -63,16 +63,12 @@ def write_look(
                 price=""
                 if look.price is None
                 else f"{look.price:,.2f} {looks.currency or ''}".strip(),
-                note=""
-                if look.gap > NO_BETTER
-                else "none is better"
-                if look is looks.looks[0]
-                else "",
+                note="none is better" if place == 0 and look.gap <= NO_BETTER else "",
                 products=[
                     card(match, columns, name_column, by_image[match.image])
                     for match in look.matches
                 ],
             )
-            for title, look in named
+            for place, (title, look) in enumerate(named)
         ],
     )

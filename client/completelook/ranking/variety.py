@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from completelook.errors import UsageError
 
 # Products closer than this, as a squared distance, which may reach 4, are taken for one picture. Of
-# 356 products of a shop no two different ones were (the closest 0.015, one in a hundred below 0.03);
-# of the same picture at half the size 79 of 100 are, in JPEG of quality 60 only 27: a product that
-# is hidden by mistake costs more than one that is shown twice.
+# 356 products of a shop no two were (the closest 0.015, one in a hundred below 0.03); of the same
+# pictures at half the size 79 of 100 are, in JPEG of quality 60 only 27: a product hidden by
+# mistake costs more than one that is shown twice.
 NEAR_DUPLICATE = 0.01
 
 # How many times more products than are to be shown compete for the places behind the first.
