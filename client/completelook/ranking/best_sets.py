@@ -113,10 +113,12 @@ class _Problem:
             self._note(known, self._descended(start, weight * factor), start)
         floor = min(self._alone_bound(slot, each.beyond) for slot, each in enumerate(self.slots))
         kept = [np.arange(len(slot.distances)) for slot in self.slots]
+        left = self.budget - sum(slot.prices.min() for slot in self.slots) + _TOLERANCE
         bounds = [
-            np.maximum(*each) for each in zip(self._bounds(0.0), self._bounds(weight), strict=True)
+            np.where(slot.prices - slot.prices.min() <= left, np.maximum(*each), np.inf)
+            for slot, *each in zip(self.slots, self._bounds(0.0), self._bounds(weight), strict=True)
         ]
-        kept, floor = _narrowed(kept, bounds, known.enough, _MOST_COMPARED, floor)
+        kept, floor = _narrowed(kept, bounds, known, _MOST_COMPARED, floor)
         if not self.pairs:
             return kept, floor
         pairs = _Pairs(self.at(kept), weight)
@@ -136,8 +138,8 @@ class _Problem:
             if np.isfinite(self.budget):
                 step = 0.3 * pairs.weight / (1 + sweep)
                 pairs.weigh(step if self.price(decoded) > self.budget else -step)
-        room = max(1, int((_MOST_PAIRS / len(self.pairs)) ** 0.5))
-        return _narrowed(kept, bounds, known.enough, room, floor)
+        room = max(count, int((_MOST_PAIRS / len(self.pairs)) ** 0.5))
+        return _narrowed(kept, bounds, known, room, floor)
 
     def _note(self, known: "_Known", places: Sequence[int], start: Sequence[int]) -> None:
         """Keep what a descent from a set finds, or from the start if it costs too much."""
@@ -302,6 +304,10 @@ class _Known:
         """What one of the `count` best sets scores at most."""
         return max(self._scores.values()) if len(self._scores) == self.count else np.inf
 
+    def places(self, slot: int) -> list[int]:
+        """Which candidates of a slot they hold."""
+        return [places[slot] for places in self._scores]
+
     def add(self, places: Sequence[int], score: float) -> None:
         """Keep a set, if it is one of the best."""
         if score < self.enough:
@@ -388,20 +394,21 @@ class _Pairs:
 def _narrowed(
     kept: Sequence[NDArray[np.intp]],
     bounds: Sequence[NDArray[np.float64]],
-    enough: float,
+    known: _Known,
     most: int,
     floor: float,
 ) -> tuple[list[NDArray[np.intp]], float]:
     """Of each slot the candidates whose bound is good enough, the best of them if they are many.
 
-    And the floor, below which none of those cut off for that is.
+    What the best sets met so far are made of is always among them. And the floor, below which
+    none of those cut off for that is.
     """
     narrowed = []
-    for rows, bound in zip(kept, bounds, strict=True):
-        order = np.argsort(bound, kind="stable")
-        order = order[bound[order] <= enough + _TOLERANCE]
-        if len(order) > most:
-            floor = min(floor, float(bound[order[most]]))
+    for slot, (rows, bound) in enumerate(zip(kept, bounds, strict=True)):
+        fits = bound <= known.enough + _TOLERANCE
+        rows, bound = rows[fits], bound[fits]
+        order = np.lexsort((bound, ~np.isin(rows, known.places(slot))))
+        floor = min(floor, float(bound[order[most:]].min(initial=np.inf)))
         narrowed.append(rows[np.sort(order[:most])])
     return narrowed, floor
 

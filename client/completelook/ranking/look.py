@@ -108,14 +108,13 @@ def complete(
                 f"{catalog.info.location}: prices in {' and '.join(currencies)} cannot be added "
                 f"up: choose those of one with a condition such as '{price_column}<1000 EUR'"
             )
-        choices = [choice.within(budget + more) for choice in choices]
+        choices = [choice.priced() for choice in choices]
     left_out = tuple(choice.category for choice in choices if not len(choice.rows))
     choices = [choice for choice in choices if len(choice.rows)]
     if not choices or not fixed.keys().isdisjoint(left_out):
         raise CatalogError(
-            f"{catalog.info.location}: nothing of {', '.join(left_out)} "
-            + ("meets" if budget is None else f"has a price within {budget + more:g} and meets")
-            + " the conditions"
+            f"{catalog.info.location}: nothing of {', '.join(left_out)} meets the conditions"
+            + ("" if budget is None else f" and has a price in {price_column!r}")
         )
     looks = _looks(scene, choices, coherence, calibration, budget, SHOWN)
     if not looks:
@@ -225,9 +224,9 @@ class _Choice:
             beyond=float(ranked[-1]) if is_cut else np.inf,
         )
 
-    def within(self, budget: float) -> "_Choice":
-        """Those that a budget may buy; what has no price is not among them."""
-        kept = np.flatnonzero(self.prices <= budget)
+    def priced(self) -> "_Choice":
+        """Those that have a price."""
+        kept = np.flatnonzero(np.isfinite(self.prices))
         return replace(
             self,
             rows=self.rows[kept],
