@@ -78,7 +78,10 @@ def parse(words):
     commands = PROGRAMS[words[0]].commands
     if words[1] not in commands:
         raise click.UsageError(f"no command {words[1]}")
-    commands[words[1]].make_context(words[1], list(words[2:]))
+    command, rest = commands[words[1]], list(words[2:])
+    if isinstance(command, click.Group):
+        _, command, rest = command.resolve_command(click.Context(command), rest)
+    command.make_context(words[1], rest)
 
 
 def test_the_docs_show_commands_and_programs():
@@ -113,7 +116,9 @@ def test_a_target_of_make_exists(words):
 def test_every_option_that_the_text_names_exists():
     known = set(OTHERS)
     for program in PROGRAMS.values():
-        for command in (program, *program.commands.values()):
+        groups = [each for each in program.commands.values() if isinstance(each, click.Group)]
+        inner = [command for group in groups for command in group.commands.values()]
+        for command in (program, *program.commands.values(), *inner):
             known.update(name for option in command.params for name in option.opts)
     unknown = {
         f"{page.name}: {option}"

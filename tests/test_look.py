@@ -71,7 +71,7 @@ def by_enumeration(scene, catalog, names, coherence, budget, keep) -> list[float
     choices = []
     for name in names:
         row = CATEGORIES.index(name)
-        ids = [id_ for id_ in catalog._content.columns["id"].to_pylist() if id_[0] == letter(name)]
+        ids = [id_ for id_ in catalog._content.table()["id"].to_pylist() if id_[0] == letter(name)]
         hits = catalog.get(ids)
         choice = []
         for found, embedding in zip(hits.products, hits.embeddings, strict=True):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         index,
         ledger_path,
     )
+    from completelook.catalog.maintenance import Description, describe, export, merge
     from completelook.catalog.shipment import Shipment, in_shard, prepare
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "CategoryTable",
     "Comparison",
     "Condition",
+    "Description",
     "Filter",
     "Hits",
     "IndexReport",
@@ -44,13 +46,16 @@ __all__ = [
     "Shipment",
     "Where",
     "conditions_only",
+    "describe",
     "draft_category_map",
+    "export",
     "failures_path",
     "format_model_id",
     "in_shard",
     "index",
     "is_missing",
     "ledger_path",
+    "merge",
     "parse_condition",
     "parse_shard",
     "prepare",
@@ -59,6 +64,10 @@ __all__ = [
 
 # Reading tables is half of pyarrow's import time, and ranking needs none of it.
 _HOMES = {
+    "Description": "maintenance",
+    "describe": "maintenance",
+    "export": "maintenance",
+    "merge": "maintenance",
     "Shipment": "shipment",
     "draft_category_map": "category_map",
     "ledger_path": "indexing",

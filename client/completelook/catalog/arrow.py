@@ -83,6 +83,11 @@ class ArrowCatalog(Catalog):
         """What the catalog is of."""
         return self._info
 
+    @property
+    def content(self) -> Content:
+        """What is in the file."""
+        return self._content
+
     def conditions(self, where: Iterable[Where]) -> tuple[Filter, ...]:
         """See Catalog.conditions; also the type of each column is told to fit or not."""
         parsed = super().conditions(where)
@@ -192,7 +197,7 @@ class ArrowCatalog(Catalog):
             vectors[~is_old] = new[rows[~is_old] - len(kept)]
             return vectors
 
-        metadata = _metadata(self.model_id, self.categories.names)
+        metadata = file_metadata(self.model_id, self.categories.names)
         write_file(self.path, products, embeddings, metadata)
         self._read()
 
@@ -219,10 +224,11 @@ def write_catalog(
         require_embeddings(products["id"], embeddings)
     take = embeddings.__getitem__
     with changing(path):
-        write_file(path, products, take, _metadata(model_id, categories))
+        write_file(path, products, take, file_metadata(model_id, categories))
 
 
-def _metadata(model_id: int, categories: tuple[str, ...]) -> dict[Any, Any]:
+def file_metadata(model_id: int, categories: tuple[str, ...]) -> dict[Any, Any]:
+    """What a catalog's file says of itself."""
     return {
         _FORMAT_KEY: _FORMAT,
         _MODEL_ID_KEY: format_model_id(model_id),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli import categories, doctor, index, look, rank, serve
+from completelook.cli import catalog, categories, doctor, index, look, rank, serve
 from completelook.errors import CompleteLookError, exit_with
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for command in (
     look.look,
 ):
     app.command()(command)
+app.add_typer(catalog.commands, name="catalog")
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ from completelook.products.readings import (
     read_moment,
     read_truth,
 )
-from completelook.products.records import Product, Skip
+from completelook.products.records import Product, Skip, as_json
 
 __all__ = [
     "Amount",
@@ -18,6 +18,7 @@ __all__ = [
     "Products",
     "Skip",
     "aligned",
+    "as_json",
     "read_amount",
     "read_cells",
     "read_moment",
