@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.errors import UsageError
+from completelook.ranking.pair_bounds import PairBounds
 
 # More candidates of a slot are not compared pair by pair, nor more pairs given to the solver; what
 # that leaves out still counts for the bound.
@@ -121,7 +122,7 @@ class _Problem:
         kept, floor = _narrowed(kept, bounds, known, _MOST_COMPARED, floor)
         if not self.pairs:
             return kept, floor
-        pairs = _Pairs(self.at(kept), weight)
+        pairs = self.at(kept).pair_bounds(weight)
         before = -np.inf
         for sweep in range(_MOST_SWEEPS):
             bounds = pairs.sweep()
@@ -215,6 +216,16 @@ class _Problem:
             low, high = np.append(low, -np.inf), np.append(high, self.budget + _TOLERANCE)
         return np.concatenate(costs), sparse.vstack(blocks), low, high
 
+    def pair_bounds(self, price_weight: float) -> PairBounds:
+        """What bounds its candidates by pairs."""
+        return PairBounds(
+            [self.alone * slot.distances for slot in self.slots],
+            {pair: (self.paired * self.squared(*pair)).astype(np.float32) for pair in self.pairs},
+            [slot.prices for slot in self.slots],
+            budget=self.budget,
+            weight=price_weight,
+        )
+
     def squared(self, one: int, other: int) -> NDArray[np.float64]:
         """The squared distances between the candidates of two slots, [n, m]."""
         left, right = self.slots[one].embeddings, self.slots[other].embeddings
@@ -273,16 +284,12 @@ class _Problem:
                 low, high = (middle, high) if spent(middle) > self.budget else (low, middle)
         return high
 
-    def weighted(self, price_weight: float) -> tuple[list[NDArray[np.float64]], float]:
-        """What each candidate costs alone, by slot, and what the budget takes off for them all."""
-        costs = [self.alone * slot.distances + price_weight * slot.prices for slot in self.slots]
-        return costs, price_weight * self.budget if price_weight else 0.0
-
     def _bounds(self, price_weight: float) -> list[NDArray[np.float64]]:
         """What no set in the budget with a candidate scores less than, by slot; pairs left out."""
-        costs, budget = self.weighted(price_weight)
+        costs = [self.alone * slot.distances + price_weight * slot.prices for slot in self.slots]
         least = [float(cost.min()) for cost in costs]
-        return [cost + sum(least) - own - budget for cost, own in zip(costs, least, strict=True)]
+        off = price_weight * self.budget if price_weight else 0.0
+        return [cost + sum(least) - own - off for cost, own in zip(costs, least, strict=True)]
 
     def _alone_bound(self, slot: int, distance: float) -> float:
         """The same of a candidate at a distance, whatever it costs."""
@@ -314,81 +321,6 @@ class _Known:
             self._scores[tuple(places)] = score
             if len(self._scores) > self.count:
                 del self._scores[max(self._scores, key=self._scores.__getitem__)]
-
-
-class _Pairs:
-    """Bounds from below by pairs of slots: the sum of each pair's least cost.
-
-    A candidate's own cost may be shared among its pairs in any way; sharing so that each of them
-    has as little left raises the bound, one slot after the other. This is max-product linear
-    programming in its form for stars, Globerson and Jaakkola, NIPS 2007; it nears the bound of
-    the program's relaxation, and tells of every candidate what a set with it costs at least.
-    """
-
-    def __init__(self, problem: _Problem, price_weight: float) -> None:
-        self._own, self._budget = problem.weighted(price_weight)
-        self._prices = [slot.prices for slot in problem.slots]
-        self._limit = problem.budget
-        self.weight = price_weight  # never below zero
-        others = len(self._own) - 1
-        self._near = {
-            (one, other): problem.squared(one, other).astype(np.float32)
-            * np.float32(problem.paired)
-            for one, other in problem.pairs
-        }
-        self._shares = {
-            (one, other): (self._own[one] / others).astype(np.float32)
-            for pair in problem.pairs
-            for one, other in (pair, pair[::-1])
-        }
-        self._least = dict.fromkeys(problem.pairs, -np.inf)
-        self.bound = -np.inf
-
-    def sweep(self) -> list[NDArray[np.float64]]:
-        """Share anew, slot by slot; what a set with each candidate costs at least."""
-        bounds = []
-        for slot, own in enumerate(self._own):
-            others = [each for each in range(len(self._own)) if each != slot]
-            best = {other: self._best_partner(slot, other) for other in others}  # each [n]
-            total = own + sum(best.values())  # [n]
-            for other in others:
-                self._shares[slot, other] = (total / len(others) - best[other]).astype(np.float32)
-                self._least[min(slot, other), max(slot, other)] = float(total.min()) / len(others)
-            rest = sum(least for pair, least in self._least.items() if slot not in pair)
-            bounds.append(total + (rest - self._budget))
-            self.bound = max(self.bound, float(bounds[-1].min()))
-        return bounds
-
-    def weigh(self, step: float) -> None:
-        """Let a unit of price count so much more, and the budget take off as much."""
-        self.weight += step
-        self._budget += step * self._limit
-        shares = [step * prices / (len(self._own) - 1) for prices in self._prices]
-        self._own = [
-            own + step * prices for own, prices in zip(self._own, self._prices, strict=True)
-        ]
-        for slot, other in self._shares:
-            self._shares[slot, other] = self._shares[slot, other] + shares[slot].astype(np.float32)
-        for one, other in self._least:
-            self._least[one, other] += float(shares[one].min() + shares[other].min())
-
-    def keep(self, fitting: Sequence[NDArray[np.bool_]]) -> None:
-        """Go on with some of the candidates."""
-        self._own = [own[fits] for own, fits in zip(self._own, fitting, strict=True)]
-        self._prices = [each[fits] for each, fits in zip(self._prices, fitting, strict=True)]
-        for (one, other), near in self._near.items():
-            self._near[one, other] = near[np.ix_(fitting[one], fitting[other])]
-        for (one, other), share in self._shares.items():
-            self._shares[one, other] = share[fitting[one]]
-
-    def _best_partner(self, slot: int, other: int) -> NDArray[np.float64]:
-        """What each candidate's best partner in another slot costs, with its nearness, [n]."""
-        share = self._shares[other, slot]
-        if slot < other:
-            best = (self._near[slot, other] + share).min(axis=1)
-        else:
-            best = (self._near[other, slot] + share[:, np.newaxis]).min(axis=0)
-        return np.asarray(best, np.float64)
 
 
 def _narrowed(
