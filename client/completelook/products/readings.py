@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 _SYMBOLS = {"€": "EUR", "£": "GBP", "$": "USD", "US$": "USD", "¥": "JPY", "zł": "PLN"}
 _CURRENCY = r"[A-Z]{3}|(?:[A-Z]{1,2})?\$|[€£¥₹₩₽₺₪₫฿₴]|kr\.?|zł|Kč|Ft|Fr\."
@@ -37,6 +38,7 @@ class Amount:
     currency: str | None = None
 
 
+@lru_cache(maxsize=2**16)  # The same prices are asked for again with every scene.
 def read_amount(text: str) -> Amount | None:
     """A number as shops write it: 49.99, 49,99 EUR, $1,299.00, 1.299,00 €, 1 299, 15,-.
 
