@@ -13,7 +13,7 @@ _File = Annotated[Path, typer.Argument(metavar="FILE", help="Made by `completelo
 
 @commands.command()
 def info(
-    catalog: _File,
+    catalog: Annotated[str, typer.Argument(metavar="CATALOG", help="A file, or where it is.")],
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Say what a catalog holds, by what model, and the file's size and digest."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @asks_a_server
 def look(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="A photo: a path or URL.")],
-    catalog: Annotated[Path, typer.Option(metavar="FILE", help="Made by `completelook index`.")],
+    catalog: Annotated[str, typer.Option(metavar="CATALOG", help="Made by `completelook index`.")],
     slots: Annotated[
         list[str] | None,
         typer.Option(
