@@ -193,10 +193,14 @@ def test_a_look_that_cannot_be_says_why(tmp_path, options, error, message) -> No
 
 
 def test_prices_in_several_currencies_are_not_added_up(tmp_path) -> None:
-    catalog = shop(tmp_path, write=lambda price: f"{price} {'EUR' if price % 2 else 'USD'}")
+    catalog = shop(
+        tmp_path,
+        write=lambda price: f"{price}.00 {'EUR' if price < 50 else 'USD'}",
+        prices=[10, 10, 10, 10, 60, 60, 60, 10, 10, 10, 10],
+    )
     with pytest.raises(CatalogError, match="prices in EUR and USD cannot be added up"):
         complete(scene_of(0), catalog, budget=500)
-    looks = complete(scene_of(0), catalog)
+    looks = complete(scene_of(0), catalog, must=["R1", "L1", "S1"])
     assert (looks.currency, looks.looks[0].price) == (None, None)
 
 

@@ -109,6 +109,8 @@ def complete(
                 f"up: choose those of one with a condition such as '{price_column}<1000 EUR'"
             )
         choices = [choice.priced() for choice in choices]
+    elif len(currencies) > 1:  # What they cost together is no sum.
+        choices = [replace(each, prices=np.full_like(each.prices, np.nan)) for each in choices]
     left_out = tuple(choice.category for choice in choices if not len(choice.rows))
     choices = [choice for choice in choices if len(choice.rows)]
     if not choices or not fixed.keys().isdisjoint(left_out):
