@@ -8,6 +8,7 @@ from completelook.catalog import (
     failures_path,
     in_shard,
     index,
+    merge,
     parse_shard,
     prepare,
 )
@@ -65,3 +66,6 @@ def test_a_shard_of_a_file_is_a_file_with_a_ledger_and_failures_of_its_own(shop,
         assert failures_path(path, shard).exists() == shard.holds("001")
         assert index(shop, path, FakeLook(), shard=shard).reused == report.indexed
     assert not path.exists()
+    assert merge(sorted(tmp_path.glob("my.*-of-2.arrow")), path) == 4
+    index(shop, tmp_path / "whole.arrow", FakeLook())
+    assert path.read_bytes() == (tmp_path / "whole.arrow").read_bytes()
