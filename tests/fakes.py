@@ -32,7 +32,7 @@ from completelook.contract import (
     PRODUCT_HEAD,
     REGION_GRID,
     REGIONS,
-    TORCHSCRIPT_MODELS,
+    STEPS,
     Model,
     Tensor,
 )
@@ -44,7 +44,7 @@ from tritonclient.grpc import service_pb2_grpc
 CATEGORIES = ("Home|Rugs", "Home|Lamps", "Home|Light|Lamps", "Garden|Chairs")
 MODEL_ID = 0x1234
 SIZES = {"FEATURE_MAP": 112, "POOLED": 1280}
-MODELS = {model.name: model for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES)}
+MODELS = {model.name: model for model in (*STEPS, *ENSEMBLES)}
 
 
 # Rug 3 in the scene of red value 3 has the distance 1, rugs 0 and 1 have 1.5, the others 2.

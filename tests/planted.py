@@ -81,7 +81,7 @@ class SmallBackbone(nn.Module):
         squares = squares / 255  # [B, 14, 14, 3]
         feature_map = torch.matmul(squares, self.to_map).permute(0, 3, 1, 2)
         pooled = torch.matmul(squares.mean(dim=(1, 2)), self.to_pooled)
-        return feature_map, pooled, torch.full((len(images), 1), self.id)
+        return feature_map, pooled, torch.full((images.shape[0], 1), self.id)
 
 
 def set_statistics(heads):
@@ -102,5 +102,5 @@ def small_model(seed, *, backbone_seed=None) -> Any:
     config = HeadsConfig(categories=("Rugs", "Lamps"))
     heads = CompatibilityHeads(config).eval()
     set_statistics(heads)
-    backbone = SmallBackbone(seed if backbone_seed is None else backbone_seed)
+    backbone = SmallBackbone(seed if backbone_seed is None else backbone_seed).eval()
     return SimpleNamespace(heads=heads, config=config, heads_id=seed, backbone=lambda _: backbone)

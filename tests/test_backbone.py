@@ -15,7 +15,6 @@ from completelook_build.backbones import (
     BackboneCard,
     Network,
     load_network,
-    normalise,
     rebuild_network,
     settle_batch_norms,
     weights_id,
@@ -41,7 +40,7 @@ def images():
 
 def scaled(images, card):
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (card.mean, card.deviation))
-    return normalise(images, mean, deviation)
+    return (images.permute(0, 3, 1, 2) - mean) / deviation
 
 
 def make_file(name, folder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from completelook import EmbeddedServerError, files
-from completelook.contract import ENSEMBLES, TORCHSCRIPT_MODELS
+from completelook.contract import ENSEMBLES, STEPS
 from completelook.golden import GoldenRecord
 from completelook.server.repository import read_repository
 from completelook_build.cli import app
@@ -22,7 +22,8 @@ from completelook_build.export import (
     parity,
     repository_configs,
 )
-from completelook_build.heads import HeadsConfig
+from completelook_build.export.export import count_operations
+from completelook_build.heads import HeadsConfig, ProductHead, SceneHead
 from completelook_build.showroom import CATEGORIES
 from google.protobuf import text_format
 from planted import small_model
@@ -55,7 +56,7 @@ def test_any_category_name_survives_the_configuration(name):
 @pytest.mark.parametrize("precision", BATCHING)
 def test_the_configurations_hold_the_contract(precision):
     configs = parsed("a", precision=precision)
-    for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES):
+    for model in (*STEPS, *ENSEMBLES):
         config = configs[model.name]
         assert [t.name for t in config.input] == [t.name for t in model.inputs]
         for declared, agreed in zip(config.output, model.outputs, strict=True):
@@ -68,7 +69,7 @@ def test_the_configurations_hold_the_contract(precision):
 
 def test_the_sizes_between_backbone_and_heads_follow_from_the_backbone():
     configs = parsed("a", channels=112, pooled_size=1280)
-    backbone, scene_head, product_head = (configs[model.name] for model in TORCHSCRIPT_MODELS)
+    backbone, scene_head, product_head = (configs[model.name] for model in STEPS)
     for tensors in (backbone.output, scene_head.input):
         assert [list(t.dims) for t in tensors] == [[112, 14, 14], [1280], [1]]
     assert [list(t.dims) for t in product_head.input] == [[1280], [1]]
@@ -86,6 +87,34 @@ def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch(precision):
         batching = configs[head].dynamic_batching
         assert batching.max_queue_delay_microseconds == 0
         assert batching.default_queue_policy.max_queue_size >= under_way
+
+
+def test_a_request_waits_for_others_as_long_as_the_backbones_arithmetic_is_worth():
+    heads = HeadsConfig(categories=("a",))
+    configs = [
+        text_format.Parse(repository_configs(heads, operations=each)["backbone"], ModelConfig())
+        for each in ({}, {"backbone": 8_180_000_000}, {"backbone": 790_000_000}, {"backbone": 1})
+    ]
+    delays = [config.dynamic_batching.max_queue_delay_microseconds for config in configs]
+    assert delays == [2000, 2000, 198, 100]
+
+
+@torch.inference_mode()
+def test_the_operations_of_a_picture_are_counted_as_by_hand(untrained):
+    modules = {
+        "backbone": untrained.backbone(),
+        "scene_head": SceneHead(untrained.heads, 1),
+        "product_head": ProductHead(untrained.heads, 1),
+    }
+    counted = count_operations(modules)
+    wide, narrow = 256, 128  # the hidden layers of g_global, and of g_local and g_attention
+    pooled = (untrained.config.pooled_size + 128) * wide
+    channels = untrained.config.channels
+    regions = 196 * (channels * 2 * narrow + 2 * narrow * 128 + 2 * 128 * 3)  # three categories
+    assert counted["product_head"] == 2 * pooled
+    assert counted["scene_head"] == 2 * (pooled + regions)
+    head = 320 * 1280 * 7 * 7 + 1280 * 1000
+    assert counted["backbone"] == pytest.approx(2 * (407e6 - head), rel=0.05)  # as published
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,13 @@ def test_every_kind_of_source_gives_the_same(tmp_path):
         assert np.array_equal(load_image(source), expected)
 
 
+def test_an_rgb_picture_is_not_copied_on_its_way_to_the_tensor(monkeypatch):
+    content = encoded(Image.fromarray(photo_like(3, 300, 200)), "JPEG")
+    expected = load_image(content)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("copied"))
+    assert np.array_equal(load_image(content), expected)
+
+
 def test_an_opened_picture_is_not_the_callers_own():
     image = halves()
     open_image(image).paste(GREEN, (0, 0, 40, 20))

@@ -163,6 +163,8 @@ def write_good_models(root: Path) -> None:
     write_torch_model(root, "summed", Summed(), one_in_one_out())
     fixed = 'parameters { key: "INTRA_OP_THREAD_COUNT" value { string_value: "1" } }\n'
     write_torch_model(root, "summed_by_one", Summed(), one_in_one_out() + fixed)
+    cost = 'parameters { key: "OPERATIONS" value { string_value: "500000000" } }\n'
+    write_torch_model(root, "summed_lightly", Summed(), one_in_one_out() + cost)
     for kind in (Convolved, AddedTwice, FirstAdded):
         write_torch_model(
             root,
@@ -317,6 +319,15 @@ def test_a_batch_has_all_cores_or_its_share_of_them(
 def test_a_thread_count_that_is_set_is_kept(client: InferenceServerClient) -> None:
     answer = infer(client, "summed_by_one", {"x": numbers(0)}).as_numpy("y")
     assert float(answer[0, 0]) == summed_by(1)
+
+
+@MANY_CORES
+def test_a_batch_of_little_work_leaves_the_other_cores_alone(client: InferenceServerClient) -> None:
+    def answer(*of: float) -> float:
+        return float(infer(client, "summed_lightly", {"x": numbers(*of)}).as_numpy("y")[0, 0])
+
+    assert answer(0) == summed_by(1)
+    assert answer(0, 0, 0, 0) == summed_by(2)
 
 
 def test_model_without_batching_gets_its_input_as_it_is(client: InferenceServerClient) -> None:

@@ -23,6 +23,9 @@ CATEGORY_SEPARATOR = "|"
 CATEGORIES_PARAMETER = "categories"
 # Beside it where the model is calibrated: the knots of its `Calibration`, as a JSON object.
 CALIBRATION_PARAMETER = "calibration"
+# A TorchScript model's: the multiplications and additions of one picture, for who has to decide how
+# many threads it is worth. Backends that do not know it leave it alone.
+OPERATIONS_PARAMETER = "OPERATIONS"
 
 
 @dataclass(frozen=True)
@@ -111,5 +114,6 @@ EMBED_PRODUCT = Model(
     ),
 )
 
-TORCHSCRIPT_MODELS = (BACKBONE, SCENE_HEAD, PRODUCT_HEAD)
+# What the ensembles' steps run, whatever form the export gave them.
+STEPS = (BACKBONE, SCENE_HEAD, PRODUCT_HEAD)
 ENSEMBLES = (EMBED_SCENE, EXPLAIN_SCENE, EMBED_PRODUCT)

@@ -2,7 +2,7 @@
 
 from completelook_build.backbones.network import BackboneCard, Network, weights_id
 from completelook_build.backbones.resnet import settle_batch_norms
-from completelook_build.backbones.served import PRECISIONS, Backbone, normalise, per_channel
+from completelook_build.backbones.served import PRECISIONS, Backbone, normalise, per_row
 from completelook_build.backbones.source import DEFAULT, load_network, rebuild_network
 from completelook_build.backbones.staged import POOLINGS, Pooling
 
@@ -16,7 +16,7 @@ __all__ = [
     "Pooling",
     "load_network",
     "normalise",
-    "per_channel",
+    "per_row",
     "rebuild_network",
     "settle_batch_norms",
     "weights_id",

@@ -18,7 +18,7 @@ from completelook_build.backbones.network import (
     BackboneCard,
     Network,
 )
-from completelook_build.backbones.served import normalise, per_channel
+from completelook_build.backbones.served import normalise, per_row
 from completelook_build.backbones.staged import Pooling, StagedNetwork
 from completelook_build.backbones.weights import WAYS_ON, load_weights
 from completelook_build.errors import WeightsError
@@ -118,5 +118,5 @@ def settle_batch_norms(network: Network, batches: Iterable[Tensor]) -> None:
     module.train()
     with torch.inference_mode():
         for images in batches:
-            module(normalise(images, per_channel(card.mean), per_channel(card.deviation)))
+            module(normalise(images, per_row(card.mean), per_row(card.deviation)))
     module.eval()

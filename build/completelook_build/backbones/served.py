@@ -20,13 +20,19 @@ PRECISIONS: Mapping[str, torch.dtype] = {
 
 
 def normalise(images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """UINT8 [B, H, W, 3] -> [B, 3, H, W], channels-last in memory as the permutation leaves it."""
-    return (images.permute(0, 3, 1, 2) - mean) / deviation
+    """UINT8 [B, H, W, 3] -> [B, 3, H, W], channels-last in memory as the permutation leaves it.
+
+    By whole rows, with mean and deviation of `per_row`: with a value for each color the innermost
+    loop would be three numbers long, and all of it take more than twice as long.
+    """
+    rows = (images.flatten(2) - mean) / deviation  # [B, H, W * 3]
+    scaled: Tensor = rows.unflatten(2, [images.shape[2], 3])  # [B, H, W, 3]
+    return scaled.permute(0, 3, 1, 2)
 
 
-def per_channel(values: tuple[float, float, float]) -> Tensor:
-    """A value for each color, to be broadcast over images [B, 3, H, W]."""
-    return torch.tensor(values).view(1, 3, 1, 1)
+def per_row(values: tuple[float, float, float]) -> Tensor:
+    """A value for each color, as often as a row has pixels: [224 * 3]."""
+    return torch.tensor(values).repeat(IMAGE_SIZE)
 
 
 class Backbone(nn.Module):
@@ -49,8 +55,8 @@ class Backbone(nn.Module):
         fused = fuse_batch_norms(network.module, example).requires_grad_(False)
         self.network = fused.to(dtype).to(memory_format=torch.channels_last)
         self.card = network.card
-        self.register_buffer("mean", per_channel(network.card.mean))
-        self.register_buffer("deviation", per_channel(network.card.deviation))
+        self.register_buffer("mean", per_row(network.card.mean))
+        self.register_buffer("deviation", per_row(network.card.deviation))
         self.id = network.id(precision)
         self.register_buffer("backbone_id", torch.tensor([self.id], dtype=torch.int64))
         self.dtype = dtype

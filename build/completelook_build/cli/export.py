@@ -23,6 +23,10 @@ def export(
     precision: Annotated[
         str, typer.Option(help="fp32, bf16 or fp16 inside the backbone.")
     ] = "fp32",
+    form: Annotated[
+        str,
+        typer.Option("--format", help="torchscript, onnx or aoti: what the models are written as."),
+    ] = "torchscript",
     dataset: "Dataset | None" = None,
     response_cache: Annotated[
         bool,
@@ -35,11 +39,19 @@ def export(
     """
     from completelook_build.backbones import PRECISIONS
     from completelook_build.evaluation import read_calibration
-    from completelook_build.export import NOT_MEASURED, REFERENCE, export_model, measure_cost
+    from completelook_build.export import (
+        FORMATS,
+        NOT_MEASURED,
+        REFERENCE,
+        export_model,
+        measure_cost,
+    )
     from completelook_build.training import load_model
 
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"{precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if form not in FORMATS:
+        raise typer.BadParameter(f"{form!r}: expected one of {', '.join(FORMATS)}")
     repository = model_repository or model / "model_repository"
     trained = load_model(model)
     cost = NOT_MEASURED
@@ -50,6 +62,7 @@ def export(
         trained,
         repository,
         precision=precision,
+        form=form,
         calibration=read_calibration(model, trained.heads_id),
         response_cache=response_cache,
     )

@@ -15,6 +15,7 @@ from completelook.golden import golden_image
 from torch import Tensor, nn
 
 from completelook_build.errors import ExportError
+from completelook_build.export.formats import Run
 from completelook_build.heads import CompatibilityHeads
 
 BATCH_SIZES = (1, 2, 7)
@@ -38,12 +39,13 @@ class Parity:
 
 
 def check_parity(
-    served: Mapping[str, nn.Module], backbone: nn.Module, heads: CompatibilityHeads, heads_id: int
+    served: Mapping[str, Run], backbone: nn.Module, heads: CompatibilityHeads, heads_id: int
 ) -> Parity:
     """Compare what is served with the model as it was trained, on the golden and random images.
 
-    `served` holds the TorchScript models by name. Raises ExportError where any embedding, attention
-    or distance differs by more than `TOLERANCE` or is not finite, or the MODEL_ID is another.
+    `served` holds what runs the exported files, by the models' names. Raises ExportError where any
+    embedding, attention or distance differs by more than `TOLERANCE` or is not finite, or the
+    MODEL_ID is another.
     """
     random = torch.Generator().manual_seed(0)
     embeddings, distance = {}, 0.0
@@ -69,7 +71,7 @@ def check_parity(
 
 
 @torch.inference_mode()
-def run_chain(modules: Mapping[str, nn.Module], images: Tensor) -> dict[str, Tensor]:
+def run_chain(modules: Mapping[str, Run], images: Tensor) -> dict[str, Tensor]:
     """What the ensembles answer for UINT8 [B, 224, 224, 3], by the names of their outputs."""
     feature_map, pooled, backbone_id = modules[BACKBONE.name](images)
     scene = modules[SCENE_HEAD.name](feature_map, pooled, backbone_id)

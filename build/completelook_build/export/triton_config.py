@@ -7,6 +7,7 @@ committed with the showroom's category table and no calibration; an export write
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from completelook.contract import (
     BACKBONE,
@@ -14,7 +15,9 @@ from completelook.contract import (
     CATEGORIES_PARAMETER,
     EMBED_PRODUCT,
     EMBED_SCENE,
+    EMBEDDING_SIZE,
     EXPLAIN_SCENE,
+    OPERATIONS_PARAMETER,
     PRODUCT_HEAD,
     REGION_GRID,
     SCENE_HEAD,
@@ -23,6 +26,7 @@ from completelook.contract import (
 )
 from completelook.ranking import Calibration
 
+from completelook_build.export.formats import DEFAULT_FORMAT, FORMATS, Format
 from completelook_build.heads import HeadsConfig
 
 
@@ -48,11 +52,26 @@ _GENERATED = (
 )
 
 
-def _backbone_batching(queue_size: int) -> str:
+# Microseconds that a request may wait for others, for each million operations of the backbone: a
+# few hundredths of what a CPU then computes. What waits longer than that gains nothing.
+_DELAY_US_PER_MILLION = 0.25
+_SHORTEST_DELAY_US, _LONGEST_DELAY_US = 100, 2000
+
+
+def _delay_us(operations: int | None) -> int:
+    """How long a request waits for others; the paper's ResNet50 has 8,174 million operations."""
+    if operations is None:
+        return _LONGEST_DELAY_US
+    wanted = round(_DELAY_US_PER_MILLION * operations / 1e6)
+    return min(max(wanted, _SHORTEST_DELAY_US), _LONGEST_DELAY_US)
+
+
+def _backbone_batching(queue_size: int, delay_us: int) -> str:
     return f"""\
 dynamic_batching {{
   # Paid once per request, here alone: what leaves the backbone together reaches the heads together.
-  max_queue_delay_microseconds: 2000
+  # By the backbone's arithmetic: a light one has answered before others would have come.
+  max_queue_delay_microseconds: {delay_us}
   # Overload is refused here, before any work is spent on it.
   default_queue_policy {{
     max_queue_size: {queue_size}
@@ -60,6 +79,11 @@ dynamic_batching {{
     default_timeout_microseconds: 5000000
   }}
 }}
+"""
+
+
+_UNBATCHED = """\
+# Triton's torch_aoti platform does not batch yet.
 """
 
 
@@ -87,10 +111,14 @@ def repository_configs(
     *,
     precision: str = "fp32",
     response_cache: bool = False,
+    operations: Mapping[str, int] = MappingProxyType({}),
+    form: str = DEFAULT_FORMAT,
 ) -> Mapping[str, str]:
     """The text of each model's config.pbtxt, by the model's name.
 
     The sizes of the tensors between backbone and heads are those that the heads were made for.
+    `operations` are the multiplications and additions of a picture, by model: what the backbone's
+    queue delay follows from.
     With `response_cache` Triton answers a scene that it has embedded before from memory. Its key is
     the model, its version and the inputs, and nothing else, which is a trap in two ways:
 
@@ -101,54 +129,95 @@ def repository_configs(
     - An answer survives the reload of a model and comes with the old MODEL_ID. Roll out new weights
       by restarting the server.
     """
-    batching, size = BATCHING[precision], BATCHING[precision].max_batch_size
+    format_ = FORMATS[form]
+    batching = BATCHING[precision]
+    size = batching.max_batch_size if format_.batches else 1
     parameters = _parameters(heads.categories, calibration)
     scene_parameters = parameters + _RESPONSE_CACHE if response_cache else parameters
-    return {
-        BACKBONE.name: _torchscript(
-            _sized(BACKBONE, heads),
+    queues = {
+        BACKBONE: _backbone_batching(batching.queue_size, _delay_us(operations.get(BACKBONE.name))),
+        SCENE_HEAD: _HEAD_BATCHING,
+        PRODUCT_HEAD: _HEAD_BATCHING,
+    }
+    served = {
+        model.name: _served(
+            format_,
+            sized(model, heads),
             size,
-            _backbone_batching(batching.queue_size),
-            batching.instances,
-        ),
-        SCENE_HEAD.name: _torchscript(_sized(SCENE_HEAD, heads), size, _HEAD_BATCHING),
-        PRODUCT_HEAD.name: _torchscript(_sized(PRODUCT_HEAD, heads), size, _HEAD_BATCHING),
-        EMBED_SCENE.name: _ensemble(EMBED_SCENE, SCENE_HEAD, size, scene_parameters),
-        EXPLAIN_SCENE.name: _ensemble(EXPLAIN_SCENE, SCENE_HEAD, size, parameters),
-        EMBED_PRODUCT.name: _ensemble(EMBED_PRODUCT, PRODUCT_HEAD, size, parameters),
+            queue if format_.batches else _UNBATCHED,
+            batching.instances if model == BACKBONE else 1,
+            operations.get(model.name),
+        )
+        for model, queue in queues.items()
+    }
+    return {
+        **served,
+        EMBED_SCENE.name: _ensemble(format_, EMBED_SCENE, SCENE_HEAD, size, scene_parameters),
+        EXPLAIN_SCENE.name: _ensemble(format_, EXPLAIN_SCENE, SCENE_HEAD, size, parameters),
+        EMBED_PRODUCT.name: _ensemble(format_, EMBED_PRODUCT, PRODUCT_HEAD, size, parameters),
     }
 
 
-def _sized(model: Model, heads: HeadsConfig) -> Model:
-    """A model of the contract with the sizes that follow from the backbone."""
+def sized(model: Model, heads: HeadsConfig) -> Model:
+    """A model of the contract with the sizes that follow from its backbone and its categories."""
+    count = len(heads.categories)
     shapes = {
         "FEATURE_MAP": (heads.channels, REGION_GRID, REGION_GRID),
         "POOLED": (heads.pooled_size,),
+        # Triton's onnxruntime backend wants every size that the file has.
+        "CONTEXT_EMBEDDINGS": (count, EMBEDDING_SIZE),
+        "ATTENTION": (count, REGION_GRID, REGION_GRID),
     }
 
-    def sized(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def with_sizes(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(
             replace(tensor, shape=shapes.get(_plain(tensor.name), tensor.shape))
             for tensor in tensors
         )
 
-    return replace(model, inputs=sized(model.inputs), outputs=sized(model.outputs))
+    return replace(model, inputs=with_sizes(model.inputs), outputs=with_sizes(model.outputs))
 
 
-def _torchscript(model: Model, max_batch_size: int, batching: str, instances: int = 1) -> str:
+def _served(
+    format_: Format,
+    model: Model,
+    max_batch_size: int,
+    batching: str,
+    instances: int,
+    operations: int | None,
+) -> str:
+    model = _renamed(format_, model)
+    parameters = dict(format_.parameters)
+    if operations is not None:
+        parameters[OPERATIONS_PARAMETER] = str(operations)
+    device = "The GPU where there is one, else the CPU."
+    if format_.kind == "KIND_CPU":
+        device = "It is machine code for the processor that exported it."
     return (
         f"{_GENERATED}"
         f'name: "{model.name}"\n'
-        'backend: "pytorch"\n'
+        f"{format_.backend}"
         f"max_batch_size: {max_batch_size}\n\n"
         f"{_tensors('input', model.inputs)}\n"
         f"{_tensors('output', model.outputs)}\n"
-        "# The GPU where there is one, else the CPU.\n"
-        f"instance_group [ {{ count: {instances} kind: KIND_AUTO }} ]\n\n"
+        f"# {device}\n"
+        f"instance_group [ {{ count: {instances} kind: {format_.kind} }} ]\n\n"
         f"{batching}\n"
-        'parameters { key: "INFERENCE_MODE" value { string_value: "true" } }\n\n'
-        f"{_warmup(model, 1)}{_warmup(model, max_batch_size)}"
+        f"{''.join(_parameter(*item) for item in parameters.items())}\n"
+        f"{''.join(_warmup(model, each) for each in sorted({1, max_batch_size}))}"
     )
+
+
+def _renamed(format_: Format, model: Model) -> Model:
+    """A model with the names that a format's file has for its tensors."""
+    if not format_.is_named_by_place:
+        return model
+
+    def by_place(tensors: Sequence[Tensor], kind: str) -> tuple[Tensor, ...]:
+        return tuple(replace(t, name=f"{kind}__{place}") for place, t in enumerate(tensors))
+
+    inputs, outputs = by_place(model.inputs, "INPUT"), by_place(model.outputs, "OUTPUT")
+    return replace(model, inputs=inputs, outputs=outputs)
 
 
 def _tensors(kind: str, tensors: Sequence[Tensor]) -> str:
@@ -195,7 +264,9 @@ def _parameter(key: str, value: str) -> str:
     return f'parameters {{ key: "{key}" value {{ string_value: {_quoted(value)} }} }}\n'
 
 
-def _ensemble(model: Model, head: Model, max_batch_size: int, parameters: str) -> str:
+def _ensemble(
+    format_: Format, model: Model, head: Model, max_batch_size: int, parameters: str
+) -> str:
     return (
         f"{_GENERATED}"
         f'name: "{model.name}"\n'
@@ -205,21 +276,23 @@ def _ensemble(model: Model, head: Model, max_batch_size: int, parameters: str) -
         f"{_tensors('output', model.outputs)}\n"
         f"{parameters}"
         "ensemble_scheduling {\n"
-        f"{_step(BACKBONE, head.inputs)}"
-        f"{_step(head, model.outputs)}"
+        f"{_step(format_, BACKBONE, head.inputs)}"
+        f"{_step(format_, head, model.outputs)}"
         "}\n"
     )
 
 
-def _step(model: Model, wanted: Sequence[Tensor]) -> str:
+def _step(format_: Format, model: Model, wanted: Sequence[Tensor]) -> str:
     """An ensemble step: a tensor goes by its name without libtorch's index."""
     names = {_plain(tensor.name) for tensor in wanted}
+    keys = _renamed(format_, model)
     inputs = "".join(
-        f'    input_map {{ key: "{t.name}" value: "{_plain(t.name)}" }}\n' for t in model.inputs
+        f'    input_map {{ key: "{key.name}" value: "{_plain(t.name)}" }}\n'
+        for key, t in zip(keys.inputs, model.inputs, strict=True)
     )
     outputs = "".join(
-        f'    output_map {{ key: "{t.name}" value: "{_plain(t.name)}" }}\n'
-        for t in model.outputs
+        f'    output_map {{ key: "{key.name}" value: "{_plain(t.name)}" }}\n'
+        for key, t in zip(keys.outputs, model.outputs, strict=True)
         if _plain(t.name) in names
     )
     return (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -21,7 +21,7 @@ from completelook.contract import (
     ENSEMBLES,
     EXPLAIN_SCENE,
     REGIONS,
-    TORCHSCRIPT_MODELS,
+    STEPS,
     Model,
     Tensor,
 )
@@ -78,7 +78,7 @@ def _diagnose(connection: Connection, look: CompleteLook, repository: Path) -> I
     yield _check("ready", partial(_readiness, connection))
     models = [
         _check(f"model {model.name}", partial(_contract_of, connection, model))
-        for model in (*TORCHSCRIPT_MODELS, *ENSEMBLES)
+        for model in (*STEPS, *ENSEMBLES)
     ]
     yield from models
     if all(check.passed for check in models):
@@ -134,10 +134,21 @@ def _contract_of(connection: Connection, model: Model) -> str:
             "not there or not ready: export it with `completelook-build export` and restart the "
             "server on that model repository; the server's log says why a model fails to load"
         )
-    declared = connection.model_tensors(model.name)
+    declared = _tensors_of(connection, model)
     for got, expected in zip(declared, (model.inputs, model.outputs), strict=True):
         _require_tensors(got, expected)
     return f"ready; {len(model.inputs)} in, {len(model.outputs)} out, as agreed"
+
+
+def _tensors_of(connection: Connection, model: Model) -> tuple[tuple[Tensor, ...], ...]:
+    """A model's inputs and outputs; those of a package of AOTInductor are named by their places."""
+    declared = connection.model_tensors(model.name)
+    kinds = zip(declared, (model.inputs, model.outputs), ("INPUT", "OUTPUT"), strict=True)
+    return tuple(
+        tuple(replace(tensor, name=by_place.get(tensor.name, tensor.name)) for tensor in got)
+        for got, agreed, kind in kinds
+        for by_place in [{f"{kind}__{place}": t.name for place, t in enumerate(agreed)}]
+    )
 
 
 def _require_tensors(got: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
@@ -169,8 +180,8 @@ def _described(tensor: Tensor | None) -> str:
 def _backbone_sizes(connection: Connection) -> str:
     """What the contract leaves open: any sizes will do that backbone and heads agree on."""
     found: dict[str, dict[str, tuple[int, ...]]] = {}
-    for model in TORCHSCRIPT_MODELS:
-        for tensor in chain(*connection.model_tensors(model.name)):
+    for model in STEPS:
+        for tensor in chain(*_tensors_of(connection, model)):
             shapes = found.setdefault(tensor.name.rpartition("__")[0], {})
             shapes[model.name] = tensor.shape
     shared = {name: found[name] for name in ("FEATURE_MAP", "POOLED")}

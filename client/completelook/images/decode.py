@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from completelook.contract import IMAGE_SIZE
 from completelook.errors import ImageError
@@ -86,7 +87,8 @@ def open_image(source: ImageSource) -> Image.Image:
     """
     picture = _opened(source)
     with _broken_named(source):
-        return _whole(_identify(picture) if isinstance(picture, bytes) else picture)
+        whole = _whole(_identify(picture) if isinstance(picture, bytes) else picture)
+        return whole.copy() if isinstance(whole, ImageFile) or whole is picture else whole
 
 
 def _opened(source: ImageSource) -> bytes | Image.Image:
@@ -202,7 +204,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image)
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which copies any
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 

@@ -14,7 +14,7 @@ from completelook.server.installation import find_installation
 from completelook.server.ports import claim_ports, wait_until_listening
 from completelook.server.processes import EXIT_TIMEOUT_S, ServerProcess
 from completelook.server.readiness import infer_golden_image, infer_zeros, server_version
-from completelook.server.repository import entry_models, read_repository
+from completelook.server.repository import entry_models, read_repository, runtime_of
 
 _GRPC, _HTTP, _METRICS = "--grpc-port", "--http-port", "--metrics-port"
 _ALLOW_HTTP = "--allow-http"
@@ -101,7 +101,7 @@ class EmbeddedServer:
         self.stop()
         configs = read_repository(self._model_repository)
         record = GoldenRecord.read(self._model_repository)
-        installation = find_installation()
+        installation = find_installation({runtime_of(config) for config in configs})
         self._ports = claim_ports(self._host, self._ports)
         self._key = OwnersKey(self._ports[_GRPC])
         options = [*self._options(), *self._key.arguments, *self._cache_options(configs)]

@@ -7,7 +7,9 @@ from typing import Any
 from completelook.errors import EmbeddedServerError
 
 _WAY_OUT = "run `completelook-build export`, or name another one with --model-repository"
-_DEFAULT_MODEL_FILE = "model.pt"
+TORCHSCRIPT, AOTI, ONNX = "pytorch", "torch_aoti", "onnxruntime"
+_MODEL_FILES = {TORCHSCRIPT: "model.pt", AOTI: "model.pt2", ONNX: "model.onnx"}
+_PLATFORMS = {"pytorch_libtorch": TORCHSCRIPT, "torch_aoti": AOTI, "onnxruntime_onnx": ONNX}
 
 
 def read_repository(folder: Path) -> list[Any]:
@@ -15,7 +17,7 @@ def read_repository(folder: Path) -> list[Any]:
 
     Raises:
         EmbeddedServerError: the folder is missing or empty, a configuration cannot be parsed, or a
-            TorchScript model has no file or another than the export wrote.
+            model of the export's has no file or another than the export wrote.
     """
     if not folder.is_dir():
         raise EmbeddedServerError(f"model repository {folder} is not a folder: {_WAY_OUT}")
@@ -25,10 +27,16 @@ def read_repository(folder: Path) -> list[Any]:
             f"model repository {folder} holds no model, no */config.pbtxt: {_WAY_OUT}"
         )
     for config in configs:
-        if config.backend == "pytorch" or config.platform == "pytorch_libtorch":
-            _check_model_file(folder / config.name, config.default_model_filename)
+        file_name = config.default_model_filename or _MODEL_FILES.get(runtime_of(config))
+        if file_name:
+            _check_model_file(folder / config.name, file_name)
     _check_export(folder)
     return configs
+
+
+def runtime_of(config: Any) -> str:
+    """What runs a model: the name of Triton's backend, or of the platform within it."""
+    return str(_PLATFORMS.get(config.platform, config.backend))
 
 
 def entry_models(configs: Sequence[Any]) -> list[Any]:
@@ -51,7 +59,6 @@ def _read_config(path: Path) -> Any:
 
 
 def _check_model_file(folder: Path, file_name: str) -> None:
-    file_name = file_name or _DEFAULT_MODEL_FILE
     if not any(file.parent.name.isdigit() for file in folder.glob(f"*/{file_name}")):
         raise EmbeddedServerError(
             f"model '{folder.name}' has no {file_name} (there is no {folder}/1/{file_name}): "

@@ -11,7 +11,7 @@ import openvino
 import torch
 from completelook.contract import IMAGE_SIZE
 from completelook.server.pytorch_backend import pack_convolutions
-from completelook_build.backbones import Backbone, Network, normalise, per_channel
+from completelook_build.backbones import Backbone, Network, normalise, per_row
 from completelook_build.training import TrainedModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -76,8 +76,8 @@ class EagerBackbone(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network.module
-        self.register_buffer("mean", per_channel(network.card.mean))
-        self.register_buffer("deviation", per_channel(network.card.deviation))
+        self.register_buffer("mean", per_row(network.card.mean))
+        self.register_buffer("deviation", per_row(network.card.deviation))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """UINT8 [B, 224, 224, 3] -> m [B, C, 14, 14], v [B, D]."""
@@ -103,7 +103,7 @@ def torch_runner(module: nn.Module, device: str = "cpu") -> Runner:
 def packed_runner(module: torch.jit.ScriptModule) -> Runner:
     """A module as the embedded server runs it on a CPU."""
     with torch.inference_mode():
-        packed = pack_convolutions(module, [torch.zeros(1, IMAGE_SIZE, IMAGE_SIZE, 3).byte()])
+        packed = pack_convolutions(module, [torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3).byte()])
 
     def run(images: Images) -> object:
         with torch.inference_mode():

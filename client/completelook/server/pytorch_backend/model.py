@@ -11,6 +11,7 @@ Triton's Python stub imports this file by its place, `BACKEND_DIRECTORY/pytorch/
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -36,6 +37,8 @@ _TORCH_TYPES = {
     "TYPE_FP32": torch.float32,
     "TYPE_FP64": torch.float64,
 }
+# With fewer multiplications and additions for each thread of a batch, one thread more is no gain.
+_OPERATIONS_A_THREAD = 1e9
 _TRITON_TYPES = {torch_type: name for name, torch_type in _TORCH_TYPES.items()}
 
 
@@ -58,13 +61,13 @@ class TritonPythonModel:
         self._output_types = {output["name"]: output["data_type"] for output in config["output"]}
         self._model = self._prepared(module, config)
         self._threads = _threads(config.get("parameters", {}), args["model_repository"])
+        self._operations = _operations(config.get("parameters", {}))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer all requests with one call of the model."""
         try:
             with self._threads() as threads:
-                torch.set_num_threads(threads)
-                return list(self._answer(requests))
+                return list(self._answer(requests, threads))
         except Exception as exc:  # libtorch fails every request of the batch, whatever was raised
             # An error shared by two responses is freed twice, which kills the server.
             errors = [triton.TritonError(str(exc)) for _ in requests]
@@ -108,8 +111,9 @@ class TritonPythonModel:
             )
             return packed
 
-    def _answer(self, requests: Sequence[Any]) -> Iterator[Any]:
+    def _answer(self, requests: Sequence[Any], threads: int) -> Iterator[Any]:
         inputs = [self._batch(requests, name) for name in self._inputs]
+        torch.set_num_threads(min(threads, self._worthwhile(inputs)))
         results = self._forward(inputs)
         parts = {name: self._split(requests, self._output(name, results)) for name in self._outputs}
         for number, request in enumerate(requests):
@@ -121,6 +125,13 @@ class TritonPythonModel:
                     if name in wanted
                 ]
             )
+
+    def _worthwhile(self, inputs: Sequence[torch.Tensor]) -> int:
+        """How many threads a batch is worth: of a little work each, all would wait for the last."""
+        if self._operations is None:
+            return sys.maxsize
+        items = len(inputs[0]) if self._batches else 1
+        return max(1, round(items * self._operations / _OPERATIONS_A_THREAD))
 
     def _batch(self, requests: Sequence[Any], name: str) -> torch.Tensor:
         """Concatenate one input of all requests; a single request's stays in its shared memory."""
@@ -200,13 +211,27 @@ def _flag(parameters: dict[str, dict[str, str]], name: str, *, default: bool) ->
     return parameters[name]["string_value"].lower() in {"true", "1"}
 
 
+def _operations(parameters: dict[str, dict[str, str]]) -> float | None:
+    """What one item costs, None where the configuration does not say or sets the threads itself."""
+    if _are_threads_set(parameters) or "OPERATIONS" not in parameters:
+        return None
+    return float(parameters["OPERATIONS"]["string_value"])
+
+
+def _are_threads_set(parameters: dict[str, dict[str, str]]) -> bool:
+    return _set_threads(parameters) > 0 or "OMP_NUM_THREADS" in os.environ
+
+
+def _set_threads(parameters: dict[str, dict[str, str]]) -> int:
+    return int(parameters.get("INTRA_OP_THREAD_COUNT", {}).get("string_value", 0))
+
+
 def _threads(
     parameters: dict[str, dict[str, str]], model: str
 ) -> Callable[[], AbstractContextManager[int]]:
     """How many threads a batch gets: as many as are set, else its instance's share of the cores."""
-    set_here = int(parameters.get("INTRA_OP_THREAD_COUNT", {}).get("string_value", 0))
-    if set_here > 0 or "OMP_NUM_THREADS" in os.environ:
-        threads = set_here or torch.get_num_threads()
+    if _are_threads_set(parameters):
+        threads = max(_set_threads(parameters), 0) or torch.get_num_threads()
         return lambda: nullcontext(threads)
     cores = Cores(model, os.getpid(), torch.get_num_threads())
     share: Callable[[], AbstractContextManager[int]] = cores.share
