@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check loadtest bench results results-page clean
+.PHONY: demo test check loadtest bench bench-catalog results results-page clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -17,6 +17,10 @@ loadtest: .venv/dev demo/catalog.arrow
 bench: .venv/dev demo/catalog.arrow
 	$(BIN)/python -m completelook_load.bench
 
+# A catalog of a million made-up products, its ratios into docs/catalog.md. Minutes, 4 GB of disk.
+bench-catalog: .venv/installed
+	$(BIN)/python -m completelook_load.catalog
+
 demo/catalog.arrow:
 	$(MAKE) demo
 
@@ -28,6 +32,7 @@ results: .venv/installed
 results-page: .venv/dev
 	$(BIN)/python -m completelook_build.results --page-only
 	$(BIN)/python -m completelook_load.bench --page-only
+	$(BIN)/python -m completelook_load.catalog --page-only
 
 # Format, lint, floors, types, tests. Those of Milvus skip, and say so, where it cannot be had.
 test: .venv/dev check

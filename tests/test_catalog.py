@@ -275,6 +275,47 @@ def test_what_is_no_catalog_is_refused(path, spoil, message):
     assert str(path) in str(caught.value)
 
 
+def test_many_batches_answer_as_one(path, monkeypatch):
+    table, embeddings = large(400)
+    table = table.append_column(
+        "brand", pa.array(["x", None, "y", "x"] * 100).dictionary_encode()
+    ).append_column("tags", pa.array([["a"], None, [], ["b", "c"]] * 100))
+    one = written(path.with_name("one.arrow"), table, embeddings)
+    monkeypatch.setattr("completelook.storage.writer._BATCH_ROWS", 30)
+    many = written(path, table, embeddings)
+    with pa.ipc.open_file(path) as reader:
+        assert reader.num_record_batches == 15  # 134, 133 and 133 rows of each category
+    assert stored(path).combine_chunks() == stored(one.path).combine_chunks()
+    some = [f"p{number:05d}" for number in (399, 7, 0, 100, 8)]
+    for catalog in (one, many):
+        catalog.upsert([Product("p00007", "D", "/new.jpg", {"price": 1.0})], axis(5)[np.newaxis])
+        catalog.delete(["p00003", "none"])
+        catalog.validate()
+    assert list(many.get(some).products) == list(one.get(some).products)
+    assert many.get(some).cells("tags") == one.get(some).cells("tags")
+    np.testing.assert_array_equal(many.get(some).embeddings, one.get(some).embeddings)
+    for category in "ABCD":
+        for where in ([], ["brand=x"], ["price<0"]):
+            found, expected = (
+                each.search(embeddings[3], category, top=20, where=where) for each in (many, one)
+            )
+            assert ids(found) == ids(expected)
+
+
+def test_half_precision_is_half_the_file_and_ranks_as_its_rounded_embeddings(path):
+    table, embeddings = large()
+    whole = written(path.with_name("whole.arrow"), table, embeddings).path.stat().st_size
+    write_catalog(path, table, embeddings, model_id=1, categories=MODEL, half=True)
+    catalog = Catalog.open(path)
+    rounded = embeddings.astype(np.float16).astype(np.float32)
+    catalog.delete(["p00001"])  # which keeps the precision
+    assert path.stat().st_size < 0.6 * whole
+    np.testing.assert_array_equal(catalog.get(["p00007"]).embeddings, rounded[[7]])
+    found = catalog.search(embeddings[9], "A", top=5)
+    nearest = 3 * np.argsort(-rounded[::3] @ embeddings[9])[:5]
+    assert sorted(ids(found)) == [f"p{row:05d}" for row in sorted(nearest)]
+
+
 def refused_or_the_same(path, expected):
     """Whether a catalog is refused by what `expected` was asked of it, and answers alike if not."""
     try:

@@ -323,6 +323,30 @@ def test_index_writes_a_catalog_that_rank_reads(run, table: Path, tmp_path: Path
     assert json.loads(out.splitlines()[0])["id"] == "r2"
 
 
+def test_products_are_added_to_a_catalog_and_removed(run, table: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "new.arrow"
+    run("index", table, "--catalog", catalog)
+    more = tmp_path / "more.csv"
+    more.write_text("id,image,category\nr9,0.png,Home|Rugs\n")
+    assert run("index", "--add", more, "--catalog", catalog)[0] == 0
+    assert len(Catalog.open(catalog)) == 4
+    ids = tmp_path / "ids.txt"
+    ids.write_text("r9\nnone\n\n")
+    code, _, err = run("index", "--catalog", catalog, "--remove", "r1", "--remove", f"@{ids}")
+    assert code == 3
+    assert "2 products, 2 removed" in err
+    assert "1 of the 3 ids were not in it" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["more.csv", "--remove", "r1"], ["--remove", "r1", "--check"]]
+)
+def test_index_takes_products_or_what_to_remove(run, tmp_path: Path, arguments) -> None:
+    code, _, err = run("index", "--catalog", tmp_path / "new.arrow", *arguments)
+    assert code == 2
+    assert "give PRODUCTS, or else --remove ID alone" in err
+
+
 def test_index_exits_with_3_when_it_skipped_a_picture(run, table: Path, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"not a picture")
     code, out, err = run("index", table, "--catalog", tmp_path / "new.arrow")

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas
 import polars
 import pyarrow as pa
 import pytest
-from completelook.catalog import Catalog, failures_path, index, ledger_path, prepare
+from completelook.catalog import ArrowCatalog, Catalog, failures_path, index, ledger_path, prepare
 from completelook.catalog.ledger import Fingerprint, Ledger
 from completelook.errors import (
     CatalogError,
@@ -27,6 +28,7 @@ from completelook.products import Product
 from PIL import Image
 
 MODEL = ("Home|Rugs", "Home|Lamps")
+ROOT = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -238,15 +240,22 @@ def test_a_second_run_embeds_only_what_is_new_changed_or_failed(shop, path):
     assert {row["id"]: row["price"] for row in stored(path).to_pylist()}["000"] == 99.5
 
 
-def test_a_second_writer_gets_a_clear_error(shop, path):
+def test_a_second_writer_gets_a_clear_error_that_names_the_first(shop, path):
+    index(shop, path, FakeLook())
+    written = ArrowCatalog(path)
+
     class Indexing(FakeLook):
         def embed_product(self, source):
             if isinstance(source, str):
-                with pytest.raises(CatalogError, match=r"another `completelook index` is writing"):
+                first = f"process {os.getpid()} on .* is writing this catalog"
+                with pytest.raises(CatalogError, match=first):
                     index(shop, path, FakeLook())
+                with pytest.raises(CatalogError, match=first):
+                    written.delete(["000"])
             return super().embed_product(source)
 
-    assert index(shop, path, Indexing(), in_flight=1).indexed == 5
+    assert index(shop, path, Indexing(model_id=12), in_flight=1).indexed == 5
+    assert beside(path) == ["shop.arrow", "shop.arrow.ledger"]
 
 
 def test_a_damaged_embedding_in_the_ledger_is_embedded_again(shop, path):
@@ -260,6 +269,111 @@ def test_a_damaged_embedding_in_the_ledger_is_embedded_again(shop, path):
     look = FakeLook()
     assert index(shop, path, look).reused == 4
     assert look.seen == ["0.png"]
+
+
+def test_an_embedding_that_has_changed_its_picture_in_the_ledger_is_not_taken_up(shop, path):
+    index(shop, path, FakeLook())
+    status = (shop.parent / "0.png").stat()
+    with sqlite3.connect(ledger_path(path)) as database:
+        database.execute("DELETE FROM embedding WHERE image LIKE '%0.png'")
+        database.execute(
+            "UPDATE embedding SET image = replace(image, '1.png', '0.png'), size = ?,"
+            " modified_ns = ? WHERE image LIKE '%1.png'",
+            (status.st_size, status.st_mtime_ns),
+        )
+    database.close()
+    index(shop, path, FakeLook())
+    assert brightness(path)["000"] == 0
+
+
+def test_a_ledger_that_is_damaged_within_says_what_to_do(shop, path):
+    index(shop, path, FakeLook())
+    content = bytearray(ledger_path(path).read_bytes())
+    content[4096:8192] = bytes(4096)  # the page that the embeddings hang on
+    ledger_path(path).write_bytes(content)
+    with pytest.raises(CatalogError, match="delete it and run the same command again"):
+        index(shop, path, FakeLook())
+    assert brightness(path) == {f"00{number}": number for number in range(5)}
+
+
+def test_what_is_added_leaves_the_rest_and_replaces_its_own_ids(shop, path):
+    index(shop, path, FakeLook())
+    Image.new("RGB", (8, 8), (90,) * 3).save(shop.parent / "9.png")
+    more = shop.with_name("more.csv")
+    more.write_text("id,image,category,brand\n003,9.png,Lamps,ACME\n005,9.png,Toys,ACME")
+    ledger_path(path).unlink()  # what the catalog holds need not be in it
+    look = FakeLook()
+    report = index(more, path, look, add=True)
+    assert set(look.seen) == {"9.png"}
+    assert report.indexed == 2
+    assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 90, "004": 4, "005": 90}
+    assert Catalog.open(path).get(["000", "003"]).cells("brand") == [None, "ACME"]
+
+
+def test_adding_with_another_model_embeds_all_anew_and_says_so_first(shop, path):
+    index(shop, path, FakeLook())
+    more = shop.with_name("more.csv")
+    more.write_text("id,image,category\n003,0.png,Lamps\n005,1.png,Toys")
+    told = []
+    look = FakeLook(model_id=12)
+    index(more, path, look, add=True, notice=lambda line: told.append((line, list(look.seen))))
+    ((line, seen),) = told
+    assert "another model than the server's, 000000000000000c: all 6 products" in line
+    assert seen == []
+    assert brightness(path) == {"000": 0, "001": 1, "002": 2, "003": 0, "004": 4, "005": 1}
+    assert Catalog.open(path).model_id == 12
+
+
+def test_adding_to_no_catalog_makes_one(shop, path):
+    assert index(shop, path, FakeLook(), add=True, notice=pytest.fail).indexed == 5
+
+
+KILLED = """
+import sys, time
+from completelook.catalog import index
+from test_indexing import FakeLook
+
+class Slow(FakeLook):
+    def embed_product(self, source):
+        time.sleep(0.01)
+        return super().embed_product(source)
+
+import completelook.catalog.ledger as ledger
+ledger.FLUSH_ROWS = 4
+index(sys.argv[1], sys.argv[2], Slow(), in_flight=2)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_is_taken_up_and_ends_as_if_it_never_was(shop, path):
+    lines = ["id,image,category"]
+    for number in range(120):
+        Image.new("RGB", (8, 8), (number,) * 3).save(shop.parent / f"{number}.png")
+        lines.append(f"{number:03d},{number}.png,{MODEL[number % 2]}")
+    shop.write_text("\n".join(lines))
+    index(shop, path, FakeLook())
+    expected = path.read_bytes()
+    ledger_path(path).unlink()
+    generator = np.random.default_rng(0)
+    kills = 0
+    for _ in range(20):
+        run = subprocess.Popen([sys.executable, "-c", KILLED, str(shop), str(path)], cwd=ROOT)
+        wait_s = 10.0 if kills > 4 else generator.uniform(0.1, 0.5)
+        while not ledger_path(path).exists() and run.poll() is None:
+            time.sleep(0.01)
+        try:
+            assert run.wait(wait_s) == 0
+            break
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+            kills += 1
+            assert path.read_bytes() == expected
+    assert kills > 0
+    assert path.read_bytes() == expected
+    path.with_name(".shop.arrow.1.partial").touch()  # as a kill while the catalog is written does
+    assert index(shop, path, FakeLook()).reused == 120
+    assert beside(path) == ["shop.arrow", "shop.arrow.ledger"]
 
 
 def test_a_run_can_be_cut_off_again_and_again(shop, path):
@@ -402,7 +516,7 @@ def test_an_embedding_that_is_not_finite_stops_the_run_and_is_never_kept(shop, p
                 answer.embedding[5] = np.nan
             return answer
 
-    with pytest.raises(ContractError, match=r"product '003': .*not finite"):
+    with pytest.raises(ContractError, match=r"product '003': .*has the length nan"):
         index(shop, path, Broken(), on_error=on_error, in_flight=1)
     assert not path.exists()
     index(shop, path, FakeLook())

@@ -12,7 +12,19 @@ from completelook import (
     UsageError,
 )
 from completelook.catalog import write_catalog
-from completelook.ranking import Calibration, categories_to_rank, compatible, rank, rank_scene
+from completelook.ranking import (
+    NO_VARIETY,
+    Calibration,
+    Variety,
+    categories_to_rank,
+    compatible,
+    rank,
+    rank_scene,
+    rank_scenes,
+)
+from completelook.storage import ROUNDING, nearest_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stores import DictCatalog
 
@@ -165,6 +177,46 @@ def test_ranking_is_the_same_whatever_the_store(tmp_path, top: int) -> None:
     other.upsert(catalog.get(ids).products, embeddings)
     assert rank(scene, other, "rugs", top=top) == rank(scene, catalog, "Rugs", top=top)
     assert categories_to_rank(other, []) == ["Rugs"]
+
+
+@pytest.mark.parametrize("variety", [NO_VARIETY, Variety(fold_duplicates=True, diversity=0.3)])
+def test_many_scenes_at_once_are_ranked_as_each_alone(tmp_path, variety: Variety) -> None:
+    generator = np.random.default_rng(0)
+    scenes = [random_scene(generator) for _ in range(5)]
+    products = {"Rugs": [f"r{row:03d}" for row in range(300)], "Lamps": ["a", "b"]}
+    embeddings = unit_vectors(generator, 302)
+    embeddings[100:200] = embeddings[:100]
+    catalog = make_catalog(tmp_path / "c.arrow", products, embeddings)
+    alone = [rank_scene(scene, catalog, top=7, variety=variety) for scene in scenes]
+    assert rank_scenes(scenes, catalog, top=7, variety=variety) == alone
+    assert rank_scenes([], catalog) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 400), min_size=1, max_size=3),
+    directions=st.integers(1, 50),
+    queries=st.integers(1, 4),
+    top=st.integers(1, 60),
+    seed=st.integers(0, 5),
+)
+def test_the_nearest_rows_are_those_of_a_look_at_each_and_its_ties(
+    sizes: list[int], directions: int, queries: int, top: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    few = unit_vectors(generator, directions)  # so that there are ties
+    pieces, vectors = [], np.empty((0, 128), np.float32)
+    for size in sizes:
+        pieces.append((len(vectors), few[generator.integers(directions, size=size)]))
+        vectors = np.concatenate([vectors, pieces[-1][1]])
+    asked = unit_vectors(generator, queries)
+    for query, rows in zip(asked, nearest_rows(pieces, asked, top), strict=True):
+        products = (vectors.astype(np.float64) @ query.astype(np.float64)).tolist()
+        last = sorted(products, reverse=True)[:top][-1]
+        found = rows.tolist()
+        assert found == sorted(found)
+        assert {row for row, each in enumerate(products) if each > last - ROUNDING / 2} <= {*found}
+        assert min(products[row] for row in found) > last - 2 * ROUNDING
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

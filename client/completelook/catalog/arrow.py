@@ -16,10 +16,12 @@ from completelook.catalog.conditions import Condition, Filter, Where
 from completelook.catalog.selection import meeting, selected
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError
+from completelook.images import is_url
 from completelook.products import Product
 from completelook.storage import (
     RESERVED,
     Content,
+    Embeddings,
     changing,
     check_replaceable,
     identity,
@@ -152,14 +154,31 @@ class ArrowCatalog(Catalog):
         new = _table(self.path, products)
         require_embeddings(new["id"], embeddings)
         with changing(self.path):
-            content = self._current()
-            kept = self._without(content, (product.id for product in products))
-            old = content.table().take(kept)
-            try:
-                table = pa.concat_tables([old, new], promote_options="permissive")
-            except pa.ArrowException as error:
-                raise CatalogError(f"{self.path}: a column of another type: {error}") from error
-            self._replace(table, kept, embeddings)
+            self.upsert_table(new, embeddings.__getitem__)
+
+    def upsert_table(self, new: pa.Table, embeddings: Embeddings) -> None:
+        """`upsert` of a table, for who is `changing` the catalog. Raises CatalogError."""
+        content = self._current()
+        kept = self._without(content, new["id"])
+        self._replace(self._joined(content.table().take(kept), new), kept, embeddings)
+
+    def with_all(self, new: pa.Table) -> pa.Table:
+        """A table of products and those it holds beside them, images URLs or full paths.
+
+        Raises CatalogError where a column is of another type.
+        """
+        content = self._content
+        table = content.table().take(self._without(content, new["id"]))
+        stored: list[Any] = table["image"].to_pylist()
+        images = [each if is_url(each) else str(content.folder / each) for each in stored]
+        place = table.column_names.index("image")
+        return self._joined(new, table.set_column(place, "image", pa.array(images, pa.string())))
+
+    def _joined(self, *tables: pa.Table) -> pa.Table:
+        try:
+            return pa.concat_tables(tables, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise CatalogError(f"{self.path}: a column of another type: {error}") from error
 
     def delete(self, ids: Iterable[str]) -> int:
         """Take products out; how many of the ids there were. Raises CatalogError."""
@@ -171,7 +190,7 @@ class ArrowCatalog(Catalog):
             gone = content.rows - len(kept)
             if gone:
                 none = np.empty((0, EMBEDDING_SIZE), np.float32)
-                self._replace(content.table().take(kept), kept, none)
+                self._replace(content.table().take(kept), kept, none.__getitem__)
             return gone
 
     def _current(self) -> Content:
@@ -181,24 +200,28 @@ class ArrowCatalog(Catalog):
             )
         return self._content
 
-    def _without(self, content: Content, ids: Iterable[str]) -> NDArray[np.int64]:
+    def _without(self, content: Content, ids: Any) -> NDArray[np.int64]:
         """The rows of all products but those of some ids."""
         return np.setdiff1d(np.arange(content.rows), content.rows_of(ids))
 
-    def _replace(
-        self, products: pa.Table, kept: NDArray[np.int64], new: NDArray[np.float32]
-    ) -> None:
+    def _replace(self, products: pa.Table, kept: NDArray[np.int64], new: Embeddings) -> None:
         content = self._content
 
         def embeddings(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             vectors = np.empty((len(rows), EMBEDDING_SIZE), np.float32)  # [n, 128]
             is_old = rows < len(kept)
             vectors[is_old] = content.embeddings(kept[rows[is_old]])
-            vectors[~is_old] = new[rows[~is_old] - len(kept)]
+            vectors[~is_old] = new(rows[~is_old] - len(kept))
             return vectors
 
-        metadata = file_metadata(self.model_id, self.categories.names)
-        write_file(self.path, products, embeddings, metadata)
+        write_products(
+            self.path,
+            products,
+            embeddings,
+            model_id=self.model_id,
+            categories=self.categories.names,
+            half=content.is_half,
+        )
         self._read()
 
 
@@ -209,12 +232,13 @@ def write_catalog(
     *,
     model_id: int,
     categories: tuple[str, ...],
+    half: bool = False,
 ) -> None:
     """Write a catalog of products (id, image, category, ...) and their embeddings [N, 128].
 
     An image below the catalog's folder is stored relative to it, so that the folder can be moved
     as a whole; any other by its full path or URL. A catalog that was there stays until the new one
-    is whole.
+    is whole. With `half`, embeddings are stored in half precision: half the file, a slower search.
 
     Raises CatalogError.
     """
@@ -224,7 +248,26 @@ def write_catalog(
         require_embeddings(products["id"], embeddings)
     take = embeddings.__getitem__
     with changing(path):
-        write_file(path, products, take, file_metadata(model_id, categories))
+        write_products(path, products, take, model_id=model_id, categories=categories, half=half)
+
+
+def write_products(
+    path: Path,
+    products: pa.Table,
+    embeddings: Embeddings,
+    *,
+    model_id: int,
+    categories: tuple[str, ...],
+    half: bool = False,
+) -> None:
+    """`write_catalog` with embeddings asked for as they are written, for who is `changing` it."""
+    write_file(
+        path,
+        products,
+        embeddings,
+        file_metadata(model_id, categories),
+        half=half,
+    )
 
 
 def file_metadata(model_id: int, categories: tuple[str, ...]) -> dict[Any, Any]:

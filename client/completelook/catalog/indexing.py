@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from completelook.catalog.arrow import write_catalog
+from completelook.catalog.arrow import ArrowCatalog, write_products
 from completelook.catalog.catalog import Embedder, format_model_id
 from completelook.catalog.ledger import Fingerprint, Ledger
 from completelook.catalog.milvus import MilvusTarget, is_milvus, parse_address
 from completelook.catalog.shards import WHOLE, Shard
 from completelook.catalog.shipment import Shipment, in_shard, prepare
 from completelook.concurrency import Window, map_as_completed
-from completelook.contract import EMBEDDING_SIZE, IMAGE_SIZE
+from completelook.contract import IMAGE_SIZE
 from completelook.errors import (
     CatalogError,
     ContractError,
@@ -28,7 +29,7 @@ from completelook.errors import (
 )
 from completelook.files import replacing
 from completelook.products import ProductSource, Skip
-from completelook.storage import check_replaceable, writing
+from completelook.storage import Embeddings, are_unit, changing, check_replaceable, writing
 
 OnError = Literal["skip", "fail"]
 Progress = Callable[[int, int], None]  # called with how many products are done, and of how many
@@ -70,14 +71,19 @@ def index(
     look: Embedder,
     *,
     shard: Shard = WHOLE,
+    add: bool = False,
+    half: bool = False,
     on_error: OnError = "skip",
     in_flight: int = 32,
     progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> IndexReport:
     """Embed every product, or those of a shard, and write the catalog.
 
-    Products come as `prepare` leaves them, or as it takes them. `progress` is called with the
-    number of products done and of all, first with those that an earlier run has done.
+    Products come as `prepare` leaves them, or as it takes them. With `add`, what the catalog holds
+    beside them stays. With `half`, a new file has its embeddings in half precision. `progress` is
+    called with the number of products done and of all, first with those that an earlier run has
+    done, and `notice` before a file of another model is embedded anew.
 
     A category that the model knows is stored under the model's name, any other as it stands. What
     cannot be indexed is skipped and listed in `FILE.failures.csv`, or, with "fail", an error. What
@@ -87,10 +93,10 @@ def index(
     run at a time, fewer while the server is slow or refuses some.
 
     Raises TableError, ImageError, ServerError, CatalogError, ModelMismatch, and ContractError for a
-    product whose embedding is not finite.
+    product whose embedding is no unit vector.
     """
     started_s = time.monotonic()
-    target = _target(catalog, shard)
+    target = _target(catalog, shard, add=add, half=half)
     if not isinstance(products, Shipment):
         products = prepare(products, look.categories())
     if shard != WHOLE:
@@ -103,7 +109,8 @@ def index(
         )
     # A blank picture tells which weights answer, or that none do, before the work begins.
     model_id = look.embed_product(_BLANK).model_id
-    with Ledger(ledger_path(catalog, shard), model_id) as ledger:
+    with target.changing(), Ledger(ledger_path(catalog, shard), model_id) as ledger:
+        products = target.begin(products, model_id, notice or _unseen)
         run = _Run(products, look, model_id, ledger, on_error, in_flight)
         run.embed_all(progress or _unseen)
         listing = failures_path(catalog, shard)
@@ -114,7 +121,7 @@ def index(
                 f"{catalog}: none of the {len(skipped)} products could be indexed, {listing} says "
                 f"why; the first: {skipped[0].reason}"
             )
-        _write(target, run, model_id, products.categories)
+        _write(target, run, products.categories)
         skipped = _all_skipped(products, run)
         _write_failures(listing, skipped)
     seconds = time.monotonic() - started_s
@@ -130,7 +137,7 @@ def index(
 
 
 class _Run:
-    """One pass over the products: embeddings and failures by row."""
+    """One pass over the products: what the ledger lacks is embedded, failures kept by row."""
 
     def __init__(
         self,
@@ -141,22 +148,22 @@ class _Run:
         on_error: OnError,
         in_flight: int,
     ) -> None:
-        self.products = shipment.table
-        self.embeddings = np.empty((len(self.products), EMBEDDING_SIZE), np.float32)  # [N, 128]
+        self.products = shipment.table.combine_chunks()
+        self.model_id = model_id
+        self.ledger = ledger
         self.skips: dict[int, Skip] = {}
         self.reused = 0
         self._look = look
-        self._model_id = model_id
-        self._ledger = ledger
         self._on_error = on_error
         self._window = Window(in_flight)
         self._rows = shipment.rows
-        self._ids: list[Any] = self.products["id"].to_pylist()
-        self._images: list[Any] = self.products["image"].to_pylist()
 
     def embed_all(self, progress: Progress) -> None:
         """Embed what no earlier run has, many requests at a time for the server to batch."""
-        rows = [row for row in range(len(self.products)) if not self._reuse(row)]
+        images: Any = self.products["image"]
+        is_known = [self._knows(str(image)) for image in images]
+        rows = np.flatnonzero(~np.array(is_known, np.bool_)).tolist()
+        self.reused = len(self.products) - len(rows)
         progress(self.reused, len(self.products))
         # In whatever order they come, so that a slow picture holds up no other.
         calls = map_as_completed(self._embed, rows, in_flight=self._window.most)
@@ -165,43 +172,44 @@ class _Run:
 
     def skip(self, row: int, reason: str) -> None:
         """Leave a product out."""
-        self.skips[row] = Skip(self._rows[row], self._ids[row], self._images[row], reason)
+        self.skips[row] = Skip(self._rows[row], *self._product(row), reason)
 
-    def _reuse(self, row: int) -> bool:
-        embedding = self._ledger.find(self._images[row])
-        if embedding is None or not np.isfinite(embedding).all():
-            return False
-        self.embeddings[row] = embedding
-        self.reused += 1
-        return True
+    def _product(self, row: int) -> tuple[str, str]:
+        """The id and the image of a product."""
+        return str(self.products["id"][row]), str(self.products["image"][row])
+
+    def _knows(self, image: str) -> bool:
+        embedding = self.ledger.find(image)
+        return embedding is not None and bool(are_unit(embedding[np.newaxis])[0])
 
     def _embed(self, row: int) -> None:
         """Keep an answer as soon as it is there, so that another product's failure loses none."""
-        image = self._images[row]
+        product_id, image = self._product(row)
         # Taken first: a picture that changes while it is read must not pass for the new one.
         fingerprint = Fingerprint.of(image)
         try:
             product = self._window.run(lambda: self._look.embed_product(image))
         except ImageError as error:
             if self._on_error == "fail":
-                raise ImageError(f"product {self._ids[row]!r}: {error}") from error
+                raise ImageError(f"product {product_id!r}: {error}") from error
             self.skip(row, str(error))
             return
         except ContractError as error:
-            raise ContractError(f"product {self._ids[row]!r}: {error}") from error
-        if product.model_id != self._model_id:
+            raise ContractError(f"product {product_id!r}: {error}") from error
+        if product.model_id != self.model_id:
             raise ModelMismatch(
-                f"the server went from model {format_model_id(self._model_id)} to "
+                f"the server went from model {format_model_id(self.model_id)} to "
                 f"{format_model_id(product.model_id)} while it was indexing: "
                 "run the same command again once all of it runs the same model"
             )
-        if not np.isfinite(product.embedding).all():
+        if not are_unit(product.embedding[np.newaxis])[0]:
+            length = np.linalg.norm(product.embedding)
             raise ContractError(
-                f"product {self._ids[row]!r}: the server's embedding of {image} is not finite: "
-                "export the model again with `completelook-build export` and restart the server"
+                f"product {product_id!r}: the server's embedding of {image} has the length "
+                f"{length:.4g}, expected 1: export the model again with "
+                "`completelook-build export` and restart the server"
             )
-        self.embeddings[row] = product.embedding
-        self._ledger.add(fingerprint, product.embedding)
+        self.ledger.add(fingerprint, product.embedding)
 
 
 def _all_skipped(shipment: Shipment, run: _Run) -> tuple[Skip, ...]:
@@ -212,48 +220,92 @@ def _all_skipped(shipment: Shipment, run: _Run) -> tuple[Skip, ...]:
 class _ArrowTarget:
     """A catalog's file, or a shard's part of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, add: bool, half: bool) -> None:
         check_replaceable(path)
         self._path = path
+        self._add = add
+        self._half = half
+        self._earlier: ArrowCatalog | None = None  # what is added to
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Be the one that writes it. Raises CatalogError where another is."""
+        return changing(self._path)
+
+    def begin(self, shipment: Shipment, model_id: int, notice: Callable[[str], None]) -> Shipment:
+        """What has to be embedded: of another model's file that is added to, all it holds too."""
+        earlier = self._opened()
+        if earlier is None:
+            return shipment
+        if earlier.model_id == model_id:
+            self._earlier = earlier if self._add else None
+            return shipment
+        if self._add:
+            table = earlier.with_all(shipment.table)
+            more = [0] * (table.num_rows - shipment.table.num_rows)  # of no row that was given
+            shipment = replace(shipment, table=table, rows=(*shipment.rows, *more))
+        notice(
+            f"{self._path} is of another model than the server's, {format_model_id(model_id)}: "
+            f"all {shipment.table.num_rows} products are embedded anew"
+        )
+        return shipment
+
+    def _opened(self) -> ArrowCatalog | None:
+        """The file that is there; one that cannot be opened matters to who adds to it alone."""
+        if not self._path.exists():
+            return None
+        try:
+            return ArrowCatalog(self._path)
+        except CatalogError:
+            if self._add:
+                raise
+            return None
 
     def write(
         self,
         products: pa.Table,
-        embeddings: NDArray[np.float32],
+        embeddings: Embeddings,
         *,
         model_id: int,
         categories: tuple[str, ...],
     ) -> dict[int, str]:
-        """Put products in the place of all that was there; it can hold any."""
-        if len(products):
-            write_catalog(
-                self._path, products, embeddings, model_id=model_id, categories=categories
+        """Put products in the place of all that was there, or beside it; it can hold any."""
+        if self._earlier is not None:
+            self._earlier.upsert_table(products, embeddings)
+        elif len(products):
+            write_products(
+                self._path,
+                products,
+                embeddings,
+                model_id=model_id,
+                categories=categories,
+                half=self._half,
             )
         else:
             self._path.unlink(missing_ok=True)
         return {}
 
 
-def _target(catalog: str | Path, shard: Shard) -> _ArrowTarget | MilvusTarget:
+def _target(
+    catalog: str | Path, shard: Shard, *, add: bool, half: bool
+) -> _ArrowTarget | MilvusTarget:
     if is_milvus(catalog):
-        return MilvusTarget(parse_address(str(catalog)), shard)
-    return _ArrowTarget(_file_of(catalog, shard))
+        return MilvusTarget(parse_address(str(catalog)), shard, add=add)
+    return _ArrowTarget(_file_of(catalog, shard), add=add, half=half)
 
 
-def _write(
-    target: _ArrowTarget | MilvusTarget,
-    run: _Run,
-    model_id: int,
-    categories: tuple[str, ...],
-) -> None:
-    """Write what was embedded; what the target cannot hold is skipped as well."""
+def _write(target: _ArrowTarget | MilvusTarget, run: _Run, categories: tuple[str, ...]) -> None:
+    """Write what was embedded, taken from the ledger a part at a time.
+
+    What the target cannot hold is skipped as well.
+    """
     kept = [row for row in range(len(run.products)) if row not in run.skips]
-    refused = target.write(
-        run.products.take(kept),
-        run.embeddings[kept],  # [n, 128]
-        model_id=model_id,
-        categories=categories,
-    )
+    products = run.products.take(kept) if run.skips else run.products
+    images: Any = products["image"]
+
+    def embeddings(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return run.ledger.vectors(images.take(pa.array(rows)).to_pylist())  # [n, 128]
+
+    refused = target.write(products, embeddings, model_id=run.model_id, categories=categories)
     for place, reason in refused.items():
         run.skip(kept[place], reason)
 
@@ -267,5 +319,5 @@ def _write_failures(listing: Path, skipped: tuple[Skip, ...]) -> None:
         csv.write_csv(pa.Table.from_pylist([asdict(skip) for skip in skipped]), beside)
 
 
-def _unseen(done: int, total: int) -> None:
+def _unseen(*_: object) -> None:
     """Progress that nobody asked to see."""

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -22,7 +23,7 @@ from completelook.images import is_url
 FLUSH_ROWS = 256
 FLUSH_INTERVAL_S = 5.0
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLE = """
 CREATE TABLE IF NOT EXISTS embedding (
     image TEXT PRIMARY KEY, size INTEGER, modified_ns INTEGER, vector BLOB, crc INTEGER
@@ -91,14 +92,45 @@ class Ledger:
         """The embedding [128] of an image, if it was embedded and has not changed since."""
         fingerprint = Fingerprint.of(image)
         with self._lock:
+            return self._read(image, fingerprint)
+
+    def vectors(self, images: Sequence[str]) -> NDArray[np.float32]:
+        """The embeddings [n, 128] of images as they were when they were embedded last.
+
+        Raises CatalogError where one is not there any more, or damaged.
+        """
+        vectors = np.empty((len(images), EMBEDDING_SIZE), np.float32)  # [n, 128]
+        with self._lock:
+            self._flush()
+            for place, image in enumerate(images):
+                vector = self._read(image)
+                if vector is None:
+                    raise CatalogError(
+                        f"{self._path}: the embedding of {image} was lost: run the same command "
+                        "again"
+                    )
+                vectors[place] = vector
+        return vectors
+
+    def _read(self, image: str, wanted: Fingerprint | None = None) -> NDArray[np.float32] | None:
+        """The embedding [128] of an image, where it is whole and of the wanted fingerprint."""
+        try:
             row = self._database.execute(
-                "SELECT vector, crc FROM embedding"
-                " WHERE image = ? AND size = ? AND modified_ns = ?",
-                fingerprint,
+                "SELECT image, size, modified_ns, vector, crc FROM embedding WHERE image = ?",
+                (image,),
             ).fetchone()
-        if row is None or zlib.crc32(row[0]) != row[1] or len(row[0]) != 4 * EMBEDDING_SIZE:
+        except sqlite3.DatabaseError as error:
+            raise CatalogError(
+                f"{self._path}: damaged ({error}): delete it and run the same command again, "
+                "which embeds everything anew"
+            ) from error
+        if row is None:
             return None
-        return np.frombuffer(row[0], np.float32)
+        *found, content, crc = row
+        fingerprint = Fingerprint(*found)
+        if _checksum(fingerprint, content) != crc or wanted not in (None, fingerprint):
+            return None
+        return np.frombuffer(content, np.float32)
 
     def add(self, fingerprint: Fingerprint, embedding: NDArray[np.float32]) -> None:
         """Keep the embedding [128] of an image, from any thread; it is written soon after."""
@@ -128,7 +160,7 @@ class Ledger:
     def _flush(self) -> None:
         if self._pending:
             rows = [
-                (*fingerprint, content, zlib.crc32(content))
+                (*fingerprint, content, _checksum(fingerprint, content))
                 for fingerprint, vector in self._pending.values()
                 for content in [np.ascontiguousarray(vector, np.float32).tobytes()]
             ]
@@ -149,3 +181,7 @@ class Ledger:
                 "it is through, or stop it"
             )
         return CatalogError(f"{self._path}: cannot be written: {error}")
+
+
+def _checksum(fingerprint: Fingerprint, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(repr(tuple(fingerprint)).encode("utf-8", "replace")))

@@ -87,6 +87,8 @@ def _is_there(image: str) -> bool:
 
 
 def _with_missing(products: Products, is_there: Sequence[bool]) -> tuple[Skip, ...]:
+    if all(is_there):
+        return products.skipped
     ids: list[Any] = products.table["id"].to_pylist()
     images: list[Any] = products.table["image"].to_pylist()
     skips = list(products.skipped)

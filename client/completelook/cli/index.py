@@ -21,20 +21,34 @@ _SHOWN = 10
 
 @asks_a_server
 def index(
-    products: Annotated[
-        Path,
-        typer.Argument(
-            help="A table (CSV, TSV, JSON, Parquet, Excel; a Google Merchant feed or Shopify "
-            "export as it is) with columns id, image and category, or a folder with one "
-            "sub-folder per category."
-        ),
-    ],
     catalog: Annotated[
         str,
         typer.Option(
             metavar="CATALOG", help="The catalog to write: a file, or milvus://HOST:PORT/NAME."
         ),
     ],
+    products: Annotated[
+        Path | None,
+        typer.Argument(
+            show_default=False,
+            help="A table (CSV, TSV, JSON, Parquet, Excel; a Google Merchant feed or Shopify "
+            "export as it is) with columns id, image and category, or a folder with one "
+            "sub-folder per category.",
+        ),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep what the catalog holds beside these products.")
+    ] = False,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Take a product out; may be repeated, @FILE names an id a line."
+        ),
+    ] = None,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="In half precision: half the file, a slower search."),
+    ] = False,
     column: Columns = None,
     category_map: Annotated[
         Path | None,
@@ -64,6 +78,11 @@ def index(
     Exit code 3: the catalog is written, but some of what was given could not be indexed; each is
     listed with its reason in FILE.failures.csv.
     """
+    if (products is None) == (not remove) or (remove and (add or check)):
+        raise typer.BadParameter("give PRODUCTS, or else --remove ID alone")
+    if products is None:
+        _remove(catalog, remove or [])
+        return
     from completelook.catalog import WHOLE, in_shard, parse_shard, prepare
     from completelook.catalog import index as index_products
     from completelook.catalog.milvus import is_milvus, parse_address
@@ -87,14 +106,42 @@ def index(
                 catalog,
                 look,
                 shard=part,
+                add=add,
+                half=half,
                 on_error=on_error.value,
                 progress=bar.update,
+                notice=_say,
             )
     _print_report(report, catalog, part)
     if is_milvus(catalog) and parse_address(catalog).index == "HNSW" and part == WHOLE:
         _print_recall(catalog)
     if report.skipped:
         raise typer.Exit(EXIT_SKIPPED)
+
+
+def _remove(location: str, wanted: list[str]) -> None:
+    """Take products out of a catalog; exit code 3 where it lacks some of them."""
+    from completelook.catalog import Catalog
+
+    ids = dict.fromkeys(id_ for each in wanted for id_ in _ids(each))
+    catalog = Catalog.open(location)
+    gone = catalog.delete(ids)
+    _say(f"wrote {location}: {len(catalog)} products, {gone} removed")
+    if gone < len(ids):
+        _say(f"{len(ids) - gone} of the {len(ids)} ids were not in it")
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def _ids(wanted: str) -> list[str]:
+    from completelook.errors import TableError
+
+    if not wanted.startswith("@"):
+        return [wanted]
+    try:
+        lines = Path(wanted[1:]).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{wanted[1:]}: cannot be read, expected an id a line: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _print_shipment(shipment: "Shipment") -> None:

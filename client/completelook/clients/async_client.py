@@ -34,7 +34,7 @@ from completelook.ranking import (
     RankOptions,
     categories_to_rank,
     complete,
-    rank_scene,
+    rank_scenes,
     require_look_options,
     require_options,
 )
@@ -146,14 +146,21 @@ class AsyncCompleteLook:
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = await self.embed_scene(scene)
-        catalog.require_model(scene.model_id, self.server)
+        (ranked,) = await self._ranked([scene], catalog, names, **options)
+        return ranked
+
+    async def _ranked(
+        self,
+        scenes: Sequence[SceneEmbedding],
+        catalog: Catalog,
+        names: Sequence[str],
+        **options: Unpack[RankOptions],
+    ) -> list[dict[str, list[Match]]]:
+        for scene in scenes:
+            catalog.require_model(scene.model_id, self.server)
+        calibration = await self.calibration()
         return await asyncio.to_thread(  # A large catalog would hold the event loop up.
-            rank_scene,
-            scene,
-            catalog,
-            names,
-            calibration=await self.calibration(),
-            **options,
+            rank_scenes, scenes, catalog, names, calibration=calibration, **options
         )
 
     async def rank_scenes(
@@ -178,15 +185,32 @@ class AsyncCompleteLook:
                     raise
                 return source, error
 
+        async def ranked() -> list[RankedScene]:
+            if not waiting:
+                return []
+            matches = await self._ranked([scene for _, scene in waiting], catalog, names, **options)
+            found = [RankedScene(*each, own) for each, own in zip(waiting, matches, strict=True)]
+            waiting.clear()
+            return found
+
+        waiting: list[tuple[str, SceneEmbedding]] = []
         embeddings = map_tasks_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT)
         async with aclosing(embeddings):
-            async for source, scene in embeddings:
-                if isinstance(scene, ImageError):
-                    if skipped is not None:
+            try:
+                async for source, scene in embeddings:
+                    if not isinstance(scene, ImageError):
+                        waiting.append((source, scene))
+                    elif skipped is not None:
                         skipped(source, scene)
-                    continue
-                matches = await self.rank_scene(scene, catalog, names, **options)
-                yield RankedScene(source, scene, matches)
+                    if len(waiting) == SCENES_IN_FLIGHT:
+                        for each in await ranked():
+                            yield each
+            except ImageError:
+                for each in await ranked():
+                    yield each
+                raise
+            for each in await ranked():
+                yield each
 
     async def complete(
         self,

@@ -22,7 +22,7 @@ from completelook.ranking import (
     RankOptions,
     categories_to_rank,
     complete,
-    rank_scene,
+    rank_scenes,
     require_look_options,
     require_options,
 )
@@ -144,14 +144,18 @@ class CompleteLook:
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
             scene = self.embed_scene(scene)
-        catalog.require_model(scene.model_id, self.server)
-        return rank_scene(
-            scene,
-            catalog,
-            names,
-            calibration=self.calibration(),
-            **options,
-        )
+        return self._ranked([scene], catalog, names, **options)[0]
+
+    def _ranked(
+        self,
+        scenes: Sequence[SceneEmbedding],
+        catalog: Catalog,
+        names: Sequence[str],
+        **options: Unpack[RankOptions],
+    ) -> list[dict[str, list[Match]]]:
+        for scene in scenes:
+            catalog.require_model(scene.model_id, self.server)
+        return rank_scenes(scenes, catalog, names, calibration=self.calibration(), **options)
 
     def rank_scenes(
         self,
@@ -178,13 +182,29 @@ class CompleteLook:
                     raise
                 return source, error
 
-        for source, scene in map_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT):
-            if isinstance(scene, ImageError):
-                if skipped is not None:
+        def ranked() -> Iterator[RankedScene]:
+            if not waiting:
+                return
+            matches = self._ranked([scene for _, scene in waiting], catalog, names, **options)
+            yield from (
+                RankedScene(*each, found) for each, found in zip(waiting, matches, strict=True)
+            )
+            waiting.clear()
+
+        # As many as are embedded at once are ranked at once, in one pass over the catalog.
+        waiting: list[tuple[str, SceneEmbedding]] = []
+        try:
+            for source, scene in map_in_flight(embed, scenes, in_flight=SCENES_IN_FLIGHT):
+                if not isinstance(scene, ImageError):
+                    waiting.append((source, scene))
+                elif skipped is not None:
                     skipped(source, scene)
-                continue
-            matches = self.rank_scene(scene, catalog, names, **options)
-            yield RankedScene(source, scene, matches)
+                if len(waiting) == SCENES_IN_FLIGHT:
+                    yield from ranked()
+        except ImageError:
+            yield from ranked()
+            raise
+        yield from ranked()
 
     def complete(
         self,

@@ -17,6 +17,7 @@ from completelook.ranking.ranking import (
     compatible,
     rank,
     rank_scene,
+    rank_scenes,
     require_options,
 )
 from completelook.ranking.variety import NO_VARIETY, Variety
@@ -37,6 +38,7 @@ __all__ = [
     "complete",
     "rank",
     "rank_scene",
+    "rank_scenes",
     "require_look_options",
     "require_options",
 ]

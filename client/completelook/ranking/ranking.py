@@ -5,7 +5,7 @@ With unit vectors and an attention that sums to 1, the paper's sum over regions 
     d(s, p) = (d_global + d_local) / 2 = 2 - q_c . f_p      with   q_c = f_s + sum_i a_i(c) f_i
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, Unpack
 
@@ -58,6 +58,11 @@ class RankOptions(TypedDict, total=False):
     variety: Variety  # how products that are alike share the places
 
 
+# Nearest products, their embeddings, and the places of those that compete, each before the ones
+# that it stands for.
+_Leaders = tuple[list[Match], NDArray[np.float64], list[list[int]]]
+
+
 def rank(
     scene: SceneEmbedding,
     catalog: Catalog,
@@ -69,7 +74,31 @@ def rank(
     variety: Variety = NO_VARIETY,
     calibration: Calibration | None = None,
 ) -> list[Match]:
-    """The `top` products of one category nearest to a scene; equal distances in the order of ids.
+    """What `rank_many` finds for one scene."""
+    return rank_many(
+        [scene],
+        catalog,
+        category,
+        top=top,
+        min_compatibility=min_compatibility,
+        where=where,
+        variety=variety,
+        calibration=calibration,
+    )[0]
+
+
+def rank_many(
+    scenes: Sequence[SceneEmbedding],
+    catalog: Catalog,
+    category: str,
+    *,
+    top: int = 10,
+    min_compatibility: float | None = None,
+    where: Sequence[Where] = (),
+    variety: Variety = NO_VARIETY,
+    calibration: Calibration | None = None,
+) -> list[list[Match]]:
+    """The `top` products of one category nearest to each scene; equal ones in the order of ids.
 
     The catalog and the calibration must be of the scene's model, see `Catalog.require_model`.
     Fewer come back where no more meet the conditions, are compatible enough, or stand for others.
@@ -87,9 +116,19 @@ def rank(
             "compatibility: run `completelook-build calibrate` and `completelook-build export`, "
             "and restart the server"
         )
-    nearest, embeddings, leaders = _leaders(
-        scene, catalog, category, top, min_compatibility, filters, variety, calibration
-    )
+    search = _Search(catalog, category, filters, calibration)
+    # What the first question gives is all of the answer, unless many products stand for others.
+    found = search.nearest(scenes, variety.pool(top) + variety.folds)
+    return [
+        _varied(_leaders(search, scene, first, top, min_compatibility, variety), top, variety)
+        for scene, first in zip(scenes, found, strict=True)
+    ]
+
+
+def _varied(leaders_of: _Leaders, top: int, variety: Variety) -> list[Match]:
+    nearest, embeddings, leaders = leaders_of
+    if not (variety.folds or variety.diversity):
+        return nearest[:top]
     order: Sequence[int] = range(min(top, len(leaders)))
     if variety.diversity:
         firsts = [leader[0] for leader in leaders]
@@ -102,15 +141,13 @@ def rank(
 
 
 def _leaders(
+    search: "_Search",
     scene: SceneEmbedding,
-    catalog: Catalog,
-    category: str,
+    found: tuple[list[Match], NDArray[np.float64]],
     top: int,
     min_compatibility: float | None,
-    where: tuple[Filter, ...],
     variety: Variety,
-    calibration: Calibration | None,
-) -> tuple[list[Match], NDArray[np.float64], list[list[int]]]:
+) -> _Leaders:
     """Nearest products, their embeddings, and the places of those that compete, see `folded`.
 
     More and more of the nearest are asked for until enough of them stand for themselves.
@@ -118,7 +155,7 @@ def _leaders(
     most = variety.pool(top)
     count = most + variety.folds
     while True:
-        nearest, embeddings = _nearest(scene, catalog, category, count, where, calibration)
+        nearest, embeddings = found
         nearest = compatible(nearest, min_compatibility)
         if not variety.folds:
             return nearest, embeddings, [[place] for place in range(len(nearest))]
@@ -131,22 +168,32 @@ def _leaders(
         if len(nearest) < count:
             return nearest, embeddings, leaders
         count *= 4
+        (found,) = search.nearest([scene], count)
 
 
-def _nearest(
-    scene: SceneEmbedding,
-    catalog: Catalog,
-    category: str,
-    count: int,
-    where: Iterable[Filter],
-    calibration: Calibration | None,
-) -> tuple[list[Match], NDArray[np.float64]]:
-    """The `count` nearest products that meet all conditions and their embeddings, [n, 128]."""
-    row = catalog.categories.resolve(category)
-    name = catalog.categories.names[row]
-    hits = catalog.search(scene_query(scene, row, name), name, top=count, where=where)
-    matches, order = matched(scene, row, hits, calibration)
-    return matches[:count], hits.embeddings[order[:count]].astype(np.float64)
+@dataclass(frozen=True)
+class _Search:
+    """One category of a catalog under conditions."""
+
+    catalog: Catalog
+    category: str
+    where: tuple[Filter, ...]
+    calibration: Calibration | None
+
+    def nearest(
+        self, scenes: Sequence[SceneEmbedding], count: int
+    ) -> list[tuple[list[Match], NDArray[np.float64]]]:
+        """The `count` nearest products to each scene and their embeddings, [n, 128]."""
+        row = self.catalog.categories.resolve(self.category)
+        name = self.catalog.categories.names[row]
+        queries = np.array([scene_query(scene, row, name) for scene in scenes])  # [s, 128]
+        found = []
+        many = self.catalog.search_many(queries, name, top=count, where=self.where)
+        for scene, hits in zip(scenes, many, strict=True):
+            matches, order = matched(scene, row, hits, self.calibration)
+            embeddings = hits.embeddings[order[:count]].astype(np.float64)  # [n, 128]
+            found.append((matches[:count], embeddings))
+        return found
 
 
 def matched(
@@ -208,11 +255,26 @@ def rank_scene(
 
     Raises what `rank` raises.
     """
+    return rank_scenes([scene], catalog, categories, calibration=calibration, **options)[0]
+
+
+def rank_scenes(
+    scenes: Sequence[SceneEmbedding],
+    catalog: Catalog,
+    categories: Sequence[str] = (),
+    *,
+    calibration: Calibration | None = None,
+    **options: Unpack[RankOptions],
+) -> list[dict[str, list[Match]]]:
+    """What `rank_scene` finds for each of some scenes, faster than one by one."""
     require_options(catalog, **options)
-    return {
-        name: rank(scene, catalog, name, calibration=calibration, **options)
+    if not scenes:
+        return []
+    found = {
+        name: rank_many(scenes, catalog, name, calibration=calibration, **options)
         for name in categories_to_rank(catalog, categories)
     }
+    return [{name: found[name][place] for name in found} for place in range(len(scenes))]
 
 
 def require_options(

@@ -1,6 +1,6 @@
 """What a file of products holds: its columns stay on disk until touched, and are checked then."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,7 @@ from completelook.images import is_url
 from completelook.products import Product
 from completelook.storage.seal import SealedFile
 
+_READ_AT_ONCE = 100
 # Of a squared length: half precision, of a model or of a file, strays by less.
 UNIT_TOLERANCE = 2e-2
 # The columns of every catalog; the shop's own stand before the embedding.
@@ -58,6 +59,7 @@ class Content:
         self.rows = self.directory.rows
         self.slices = self.directory.slices()
         self.schema = self._reader.schema
+        self.is_half = pa.types.is_float16(self.schema.field("embedding").type.value_type)
         # The first row of each batch, and the end of the last.
         self._firsts = np.array([*(first for first, _ in self.directory.batches), self.rows])
         self._batches: dict[int, pa.RecordBatch] = {}
@@ -106,29 +108,30 @@ class Content:
             copied[places] = self._vectors(batch, slice(low, int(own.max()) + 1))[own - low]
         return copied
 
-    def product(self, row: int) -> Product:
-        """The product of a row, its image a URL or a full path."""
-        batch = int(self._batch_of(row))
-        place = row - int(self._firsts[batch])
-        values = {
-            name: self._column(batch, name)[place].as_py()
-            for name in self.schema.names
-            if name != "embedding"
-        }
+    def read(self, rows: NDArray[np.int64]) -> dict[int, Product]:
+        """The products of some rows by row, their images URLs or full paths."""
+        names = [name for name in self.schema.names if name != "embedding"]
+        products = {}
+        for batch, _, own in self._by_batch(rows):
+            columns = {name: self._column(batch, name) for name in names}
+            for place in own.tolist():
+                # Cell by cell: to take them column by column takes a tenth of a second to import.
+                values = {name: column[place].as_py() for name, column in columns.items()}
+                image = values.pop("image")
+                products[place + int(self._firsts[batch])] = Product(
+                    id=values.pop("id"),
+                    category=values.pop("category"),
+                    image=image if is_url(image) else str(self.folder / image),
+                    columns=values,
+                )
         self.file.require_unchanged()
-        image = values.pop("image")
-        return Product(
-            id=values.pop("id"),
-            category=values.pop("category"),
-            image=image if is_url(image) else str(self.folder / image),
-            columns=values,
-        )
+        return products
 
-    def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
-        """The row of each id, -1 where there is none, [n]."""
+    def rows_of(self, ids: Any) -> NDArray[np.int64]:
+        """The row of each id, texts or a column of them, -1 where there is none, [n]."""
         import pyarrow.compute as pc  # Half of pyarrow's import time, and not needed to rank.
 
-        wanted: Any = pa.array(list(ids), pa.string())
+        wanted: Any = ids if isinstance(ids, pa.ChunkedArray) else pa.array([*ids], pa.string())
         unique: Any = pc.unique(wanted)
         row_of = np.full(len(unique), -1)
         for batch in range(len(self.directory.batches)):
@@ -173,6 +176,9 @@ class Content:
     ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
         """The batches that some rows lie in, with the places of these and their numbers there."""
         batches = self._batch_of(rows)
+        if len(rows) and (batches == batches[0]).all():
+            yield int(batches[0]), np.arange(len(rows)), rows - self._firsts[batches[0]]
+            return
         for batch in np.unique(batches).tolist():
             places = np.flatnonzero(batches == batch)
             yield batch, places, rows[places] - self._firsts[batch]
@@ -208,17 +214,19 @@ class Content:
     def _vectors(self, batch: int, rows: slice) -> NDArray[np.float32]:
         column: Any = self._batch(batch).column("embedding")
         values = column.flatten().slice(rows.start * EMBEDDING_SIZE, _numbers(rows))
-        vectors: NDArray[np.float32] = values.to_numpy(zero_copy_only=True)
-        self.file.check_buffer(pa.py_buffer(vectors.data))
+        stored: NDArray[Any] = values.to_numpy(zero_copy_only=True)
+        self.file.check_buffer(pa.py_buffer(stored.data))
+        vectors: NDArray[np.float32] = stored.astype(np.float32, copy=False)
         return vectors.reshape(-1, EMBEDDING_SIZE)  # [n, 128]
 
 
 class _Products(Sequence[Product]):
-    """The products of some rows, each read when it is asked for: ties can be many."""
+    """The products of some rows, read when one is asked for; each by itself where they are many."""
 
     def __init__(self, content: Content, rows: NDArray[Any]) -> None:
         self._content = content
         self._rows = rows
+        self._read: dict[int, Product] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -230,7 +238,12 @@ class _Products(Sequence[Product]):
     def __getitem__(self, index: int | slice) -> "Product | _Products":
         if isinstance(index, slice):
             return _Products(self._content, self._rows[index])
-        return self._content.product(int(self._rows[index]))
+        row = int(self._rows[index])
+        if len(self._rows) > _READ_AT_ONCE:
+            return self._content.read(self._rows[[index]])[row]
+        if self._read is None:
+            self._read = self._content.read(self._rows)
+        return self._read[row]
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -242,6 +255,14 @@ def identity(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
+def are_unit(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which embeddings [n, 128] are of length 1, [n]."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.einsum("ij,ij->i", embeddings, embeddings)  # [n]
+        are: NDArray[np.bool_] = np.abs(squares - 1) <= UNIT_TOLERANCE
+    return are
+
+
 def require_embeddings(ids: Any, embeddings: NDArray[np.float32]) -> None:
     """Raises CatalogError unless each product has an embedding [128] of length 1."""
     if embeddings.shape != (len(ids), EMBEDDING_SIZE):
@@ -249,12 +270,9 @@ def require_embeddings(ids: Any, embeddings: NDArray[np.float32]) -> None:
             f"embeddings of shape {list(embeddings.shape)} for {len(ids)} products, "
             f"expected [{len(ids)}, {EMBEDDING_SIZE}]"
         )
-    with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.einsum("ij,ij->i", embeddings, embeddings)  # [n]
-        # Written so that NaN fails.
-        bad = np.flatnonzero(~(np.abs(squares - 1) <= UNIT_TOLERANCE))
+    bad = np.flatnonzero(~are_unit(embeddings))
     if len(bad):
-        product_id, length = str(ids[int(bad[0])]), float(squares[bad[0]]) ** 0.5
+        product_id, length = str(ids[int(bad[0])]), np.linalg.norm(embeddings[bad[0]])
         raise CatalogError(
             f"product {product_id!r}: its embedding has the length {length:.4g}, expected 1: "
             "embed it again"

@@ -5,6 +5,7 @@ is no more than the K-th largest of all, so only what reaches it can be among th
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 ROUNDING = 1e-5
 
 _LANES = 64  # numbers of which the largest is taken
+_ROWS_FOR_ONE_THREAD = 10_000
 _TILE = 1 << 19  # numbers of a product that stay in the cache until they are looked at
 
 
@@ -28,12 +30,15 @@ def nearest_rows(
     found = _Found(len(queries), top)
     tile = max(1024, _TILE // len(queries))
     for first, vectors in pieces:
-        if len(queries) == 1:  # A product with a vector runs at the memory's speed in one go.
-            found.add(first, (vectors @ queries[0])[np.newaxis])  # [1, n]
+        if len(queries) == 1:
+            # Threads are no faster on few rows, and where a core is busy they wait for it.
+            is_small = len(vectors) <= _ROWS_FOR_ONE_THREAD
+            multiply = partial(np.einsum, "ij,j->i") if is_small else np.matmul
+            found.add(first, multiply(vectors, queries[0])[np.newaxis])  # [1, n]
             continue
         for start in range(0, len(vectors), tile):
             found.add(first + start, queries @ vectors[start : start + tile].T)  # [q, tile]
-    return [found.rows(query) for query in range(len(queries))]
+    return found.rows()
 
 
 class _Found:
@@ -60,15 +65,18 @@ class _Found:
         query, row = np.divmod(places, count)
         self._parts.append((query, row + first, products.reshape(-1)[places]))
 
-    def rows(self, query: int) -> NDArray[np.int64]:
-        """The rows of a query's top, and of those that may tie with the last."""
-        own = [(row[of == query], products[of == query]) for of, row, products in self._parts]
-        rows: NDArray[np.int64] = np.concatenate([row for row, _ in own])
-        products = np.concatenate([product for _, product in own])
-        if len(rows) <= self._top:
-            return rows
-        place = len(rows) - self._top
-        largest: NDArray[np.int64] = rows[
-            products >= np.partition(products, place)[place] - ROUNDING
-        ]
-        return largest
+    def rows(self) -> list[NDArray[np.int64]]:
+        """The rows of each query's top, and of those that may tie with the last."""
+        queries, rows, products = (
+            np.concatenate(parts) for parts in zip(*self._parts, strict=True)
+        )
+        order = np.argsort(queries, kind="stable")  # by query, their rows rising as they came
+        ends = np.searchsorted(queries[order], np.arange(1, len(self._least)))
+        return [rows[own][self._is_top(products[own])] for own in np.split(order, ends)]
+
+    def _is_top(self, products: NDArray[np.float32]) -> NDArray[np.bool_]:
+        place = max(0, len(products) - self._top)
+        if not place:
+            return np.ones(len(products), np.bool_)
+        is_top: NDArray[np.bool_] = products >= np.partition(products, place)[place] - ROUNDING
+        return is_top

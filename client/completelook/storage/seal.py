@@ -49,7 +49,7 @@ class SealedFile:
         self.directory: Mapping[str, Any]
         self._covered, content, checksums = self._unsealed(size)
         self.directory = json.loads(content)
-        self._checksums = np.frombuffer(checksums, "<u4").tolist()
+        self._checksums = np.frombuffer(checksums, "<u4")
         self._is_checked = np.zeros(len(self._checksums), np.bool_)
         self._map = mmap.mmap(self._descriptor, size, access=mmap.ACCESS_READ)
         self._bytes = memoryview(self._map)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from glob import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,23 @@ def write_file(
     products: pa.Table,
     embeddings: Embeddings,
     metadata: dict[Any, Any],
+    *,
+    half: bool = False,
 ) -> None:
     """Write products (id, image, category, ...) with their embeddings, sorted and sealed.
 
-    Embeddings are asked for a batch at a time, so that memory does not grow with them. The file
-    that was there stays until the new one is whole. Raises CatalogError.
+    With `half`, embeddings are stored in half precision. They are asked for a batch at a time, so
+    that memory does not grow with them. The file that was there stays until the new one is whole.
+    To be called by who is `changing` the path. Raises CatalogError.
     """
     check_replaceable(path)
     table = _arranged(path, products)
     require_unique(path, table["id"])
     order, held = _order(table)
-    vectors = pa.list_(pa.float32(), EMBEDDING_SIZE)
+    vectors = pa.list_(pa.float16() if half else pa.float32(), EMBEDDING_SIZE)
     schema = table.schema.append(pa.field("embedding", vectors)).with_metadata(metadata)
     with writing(path), replacing(path) as beside:
+        _remove_leftovers(path)
         with Sealing(beside) as file:
             writer = pa.ipc.new_file(file, schema)
             batches = []
@@ -61,6 +66,12 @@ def write_file(
         # Whom nothing else warns of `cp` over a catalog that is being read, that does.
         beside.chmod(beside.stat().st_mode & _READ_ONLY)
         Content(beside)  # What cannot be opened must not replace what can.
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a writer that was killed has left: with its lock held, nobody else writes."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -165,7 +176,8 @@ def _batch(
     part = table.take(taken)
     vectors = embeddings(rows)  # [n, 128]
     require_embeddings(part["id"], vectors)
-    numbers = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))  # [n * 128]
+    precision = schema.field("embedding").type.value_type.to_pandas_dtype()
+    numbers = pa.array(np.ascontiguousarray(vectors, precision).reshape(-1))  # [n * 128]
     columns: list[Any] = [column.combine_chunks() for column in part.columns]
     columns.append(pa.FixedSizeListArray.from_arrays(numbers, EMBEDDING_SIZE))
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,6 +1,7 @@
 """Indexing into Milvus: what changed is written, what left the table is taken out."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,11 @@ from completelook.catalog.milvus.address import Address
 from completelook.catalog.milvus.collection import PAGE_ROWS, Collection
 from completelook.catalog.milvus.rows import Layout
 from completelook.catalog.milvus.server import MilvusServer
+from completelook.catalog.milvus.store import MilvusCatalog
 from completelook.catalog.shards import Shard
+from completelook.catalog.shipment import Shipment
 from completelook.products import Product
+from completelook.storage import Embeddings
 
 _OWN = ("id", "category", "image")
 
@@ -22,21 +26,34 @@ class MilvusTarget:
     May be done again at any point: what is there is known by its digest and left alone.
     """
 
-    def __init__(self, address: Address, shard: Shard) -> None:
+    def __init__(self, address: Address, shard: Shard, *, add: bool = False) -> None:
         """Connect. Raises CatalogError."""
         self._address = address
         self._shard = shard
+        self._add = add
         self._server = MilvusServer(address)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Several may write at once, each what the others do not."""
+        return nullcontext()
+
+    def begin(self, shipment: Shipment, model_id: int, _: object) -> Shipment:
+        """What has to be embedded. Raises ModelMismatch where another model's is added to."""
+        if self._add:
+            MilvusCatalog(str(self._address)).require_model(model_id, "the server")
+        return shipment
 
     def write(
         self,
         products: pa.Table,
-        embeddings: NDArray[np.float32],
+        embeddings: Embeddings,
         *,
         model_id: int,
         categories: tuple[str, ...],
     ) -> dict[int, str]:
-        """Make products and their embeddings [N, 128] all that the catalog, or the shard, holds.
+        """Make products and their embeddings all that the catalog, or the shard, holds.
+
+        When they are added, the rest stays.
 
         Returns the rows that Milvus cannot hold, and why. Raises CatalogError.
         """
@@ -49,11 +66,12 @@ class MilvusTarget:
         refused: dict[int, str] = {}
         for start in range(0, len(products), PAGE_ROWS):
             page = products.slice(start, PAGE_ROWS)
-            problems = _put(collection, page, embeddings[start : start + PAGE_ROWS])
+            problems = _put(collection, page, embeddings(np.arange(start, start + len(page))))
             refused |= {start + place: reason for place, reason in problems.items()}
-        ids = [str(each) for each in products["id"]]
-        kept = set(ids) - {ids[place] for place in refused}
-        collection.delete(list(self._left(collection, kept)))
+        if not self._add:
+            ids = [str(each) for each in products["id"]]
+            kept = set(ids) - {ids[place] for place in refused}
+            collection.delete(list(self._left(collection, kept)))
         collection.publish(self._shard)
         return refused
 
