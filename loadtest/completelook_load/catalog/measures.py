@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,12 +45,12 @@ class Bench:
 
     def one_category(self, rounds: int) -> Iterator[tuple[float, float]]:
         """The top 10 of one category, and the bare product with its embeddings, a mean of all."""
+        query = self._queries[0]
         for _ in range(rounds):
             ours = bare = 0.0
             for row, (start, stop) in enumerate(self._rows):
-                query = self._queries[0]
-                ours += _seconds(lambda r=row, q=query: self._search(q, r))
-                bare += _seconds(lambda a=start, b=stop, q=query: self._sorted[a:b] @ q)
+                ours += _seconds(partial(self._search, query, row))
+                bare += _seconds(partial(np.matmul, self._sorted[start:stop], query))
             yield ours / len(CATEGORIES), bare / len(CATEGORIES)
 
     def all_categories(self, rounds: int) -> Iterator[tuple[float, float]]:
@@ -67,7 +68,7 @@ class Bench:
                     hits.cells("id")
 
         for _ in range(rounds):
-            alone = _seconds(lambda: [self._search_all(query) for query in self._queries[:10]])
+            alone = sum(_seconds(partial(self._search_all, each)) for each in self._queries[:10])
             yield _seconds(search_many) / len(self._queries), alone / 10
 
     def many_scenes(self, rounds: int) -> Iterator[tuple[float, float]]:

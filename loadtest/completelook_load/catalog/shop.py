@@ -15,8 +15,9 @@ _REGIONS = 196
 
 def unit_vectors(generator: np.random.Generator, count: int) -> NDArray[np.float32]:
     """Random directions, [count, 128]."""
-    vectors = generator.standard_normal((count, 128), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors: NDArray[np.float32] = generator.standard_normal((count, 128), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def products(count: int) -> pa.Table:
