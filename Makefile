@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check loadtest bench bench-catalog results results-page clean
+.PHONY: demo test check audit loadtest bench bench-catalog results results-page clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -44,6 +44,10 @@ check: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# Known vulnerabilities of the pinned packages. Asks PyPI: not a part of `check`, which runs offline.
+audit: .venv/installed
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 # uv comes from pip and installs the rest: a minute instead of several.
 .venv/installed: pyproject.toml constraints.txt

@@ -334,7 +334,7 @@ def test_retries_stop_when_most_requests_fail(look: CompleteLook, triton: FakeTr
         (
             "INTERNAL",
             "Stub process 'backbone_0' is not healthy.",
-            ServerError,
+            ServerUnavailable,
             "restart the server",
         ),
         ("UNAVAILABLE", "This protocol is restricted, expecting", ServerError, "restriction"),

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, BrokenBarrierError, Event, Lock
 
 import pytest
-from completelook import ServerOverloaded, ServerTimeout
+from completelook import ServerOverloaded, ServerTimeout, ServerUnavailable
 from completelook.concurrency import (
     Window,
     map_as_completed,
@@ -238,3 +238,29 @@ def test_another_failure_is_raised_and_frees_its_place() -> None:
     with pytest.raises(ValueError, match="broken"):
         window.run(lambda: int("broken"))
     assert window.run(lambda: "next") == "next"
+
+
+def test_a_server_that_is_gone_is_waited_for() -> None:
+    clock, failures = Clock(), [ServerUnavailable("gone")] * 50
+
+    def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "answer"
+
+    window = Window(8, clock, lambda seconds: clock.taking(seconds)())
+    for _ in range(3):  # Each answer ends an outage: the next may last as long.
+        assert window.run(call) == "answer"
+        failures += [ServerUnavailable("gone")] * 50
+    assert window.size > 8 - 1
+
+
+def test_a_server_that_does_not_come_back_is_an_error_in_the_end() -> None:
+    clock = Clock()
+
+    def call() -> None:
+        raise ServerUnavailable("gone")
+
+    with pytest.raises(ServerUnavailable, match="gone"):
+        Window(8, clock, lambda seconds: clock.taking(seconds)()).run(call)
+    assert clock.now_s == 120

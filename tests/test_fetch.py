@@ -1,8 +1,10 @@
 """Pictures by their URL, from a shop's host on this machine."""
 
+import socket
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -11,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from completelook.errors import ImageError
-from completelook.images import USER_AGENT, fetch, is_url, load_image, open_image
+from completelook.images import USER_AGENT, PicturePolicy, fetch, is_url, load_image, open_image
 from PIL import Image
 
 
@@ -65,6 +67,8 @@ class Shop(BaseHTTPRequestHandler):
             "/cut": encoded(halves(size=(300, 300)))[:100],
         }.get(self.path)
         self.send_response(200 if content else 404)
+        if self.path == "/page":
+            self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content or b"") + (self.path == "/cut")))
         self.end_headers()
         self.wfile.write(content or b"")
@@ -122,7 +126,11 @@ def test_a_url_is_downloaded_escaped_or_not(shop, path):
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/nothing", "404"), ("/page", "not a picture"), ("/cut", "cannot be decoded")],
+    [
+        ("/nothing", "404"),
+        ("/page", "it is text/html, expected a picture"),
+        ("/cut", "cannot be decoded"),
+    ],
 )
 def test_a_url_without_a_picture_is_named_with_its_reason(shop, path, reason):
     with pytest.raises(ImageError, match=reason) as caught:
@@ -248,7 +256,76 @@ def test_a_url_is_told_from_a_path(source, url):
 
 def test_an_address_without_a_scheme_is_https(monkeypatch):
     asked = []
-    monkeypatch.setattr(fetch, "_read", lambda _, address, __: asked.append(address) or b"")
+    monkeypatch.setattr(fetch, "_read", lambda _, address, *__: asked.append(address) or b"")
     with pytest.raises(ImageError):
         load_image("//cdn.shop.example/a b.jpg")
     assert asked == ["https://cdn.shop.example/a%20b.jpg"]
+
+
+ADDRESSES = [
+    ("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("0.0.0.0", False),
+    ("100.64.0.1", False), ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False),
+    ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:127.0.0.1", False), ("::", False),
+    ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False), ("93.184.215.14", True),
+    ("2606:4700::1111", True), ("64:ff9b::5db8:d70e", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("address", "public"), ADDRESSES)
+def test_private_addresses_are_told_from_public_ones(address, public):
+    PicturePolicy().check_address(address)
+    with nullcontext() if public else pytest.raises(ValueError, match="cannot be reached"):
+        PicturePolicy(deny_private=True).check_address(address)
+
+
+def test_a_private_address_is_never_asked_and_reads_as_a_closed_port(shop):
+    policy = PicturePolicy(deny_private=True)
+    texts = []
+    for url in (f"{shop}/busy", "http://127.0.0.1:1/busy", "http://localhost:1/busy"):
+        with pytest.raises(ImageError) as caught:
+            load_image(url, policy)
+        texts.append(str(caught.value).replace(url, "URL"))
+    assert texts == ["image URL: cannot be downloaded: the host cannot be reached"] * 3
+    assert not Shop.asked
+
+
+def test_a_proxy_is_no_way_around(shop, monkeypatch):
+    monkeypatch.setenv("http_proxy", shop)
+    monkeypatch.delenv("no_proxy")
+    with pytest.raises(ImageError, match="cannot be reached"):
+        load_image("http://127.0.0.2/a.png", PicturePolicy(deny_private=True))
+    assert not Shop.asked
+
+
+def test_a_redirect_to_another_host_than_the_allowed_is_refused(shop):
+    policy = PicturePolicy(allow_hosts=["127.0.0.1"])
+    assert load_image(f"{shop}/busy", policy).shape == (224, 224, 3)
+    elsewhere = shop.replace("127.0.0.1", "localhost")
+    for url in (f"{elsewhere}/busy", f"{shop}/to?{elsewhere}/busy"):
+        with pytest.raises(ImageError, match="the host 'localhost' is not among those allowed"):
+            load_image(url, policy)
+    assert Shop.asked["/busy"] == 1
+
+
+def test_the_address_that_was_looked_at_is_the_one_connected_to(shop, monkeypatch):
+    """A name that leads elsewhere when it is asked for again."""
+    port = int(shop.rpartition(":")[2])
+    asked = []
+    resolve = socket.getaddrinfo
+
+    def rebinding(host, *arguments, **options):
+        asked.append(host)
+        return resolve("127.0.0.1" if len(asked) == 1 else "127.0.0.2", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    assert load_image(f"http://cdn.example:{port}/busy").shape == (224, 224, 3)
+    assert asked == ["cdn.example"]
+
+
+def test_a_name_that_is_not_resolved_in_time_is_given_up(seconds_to_fetch, monkeypatch):
+    seconds_to_fetch(0.2)
+    forever = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: forever.wait())
+    with pytest.raises(ImageError, match=r"not whole within 0\.2 s"):
+        load_image("http://cdn.example/a.png")
+    forever.set()

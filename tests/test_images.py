@@ -1,7 +1,10 @@
 import os
+import struct
+import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -9,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from completelook.errors import ImageError
+from completelook.images import PicturePolicy, load_image, open_image
 from completelook.images import decode as _images
-from completelook.images import load_image, open_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
@@ -157,7 +160,7 @@ def test_unreadable_exif_leaves_the_picture_as_it_is():
     assert open_image(content).size == (40, 20)
 
 
-@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(form):
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(1, 256)
     gray = np.asarray(open_image(encoded(Image.fromarray(ramp), form)))
@@ -378,12 +381,12 @@ def test_what_another_thread_warns_of_during_decoding_is_seen(monkeypatch):
         except UserWarning as warning:  # as the tests' own filters have it
             seen.append(str(warning))
 
-    def open_meanwhile(file):
+    def open_meanwhile(file, **options):
         assert warnings.filters is filters
         thread = threading.Thread(target=warn)
         thread.start()
         thread.join()
-        return open_(file)
+        return open_(file, **options)
 
     monkeypatch.setattr(Image, "open", open_meanwhile)
     load_image(encoded(halves()))
@@ -458,3 +461,90 @@ def test_a_heic_without_the_extra_says_what_it_is(monkeypatch):
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
     with pytest.raises(ImageError, match=r"HEIC picture: pip install 'completelook\[heif\]'"):
         load_image(b"\0\0\0\x18ftypheic" + b"\0" * 64)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1", "CMYK", "I;16", "F"])
+def test_bands_of_rows_change_a_gray_level_at_most(mode, monkeypatch):
+    pixels = photo_like(5, 300, 500)
+    image = Image.fromarray(pixels)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(pixels[..., 0]))
+    if mode in ("I;16", "F"):
+        values = pixels[..., 0].astype(np.uint16 if mode == "I;16" else np.float32)
+        image = Image.fromarray(values * (200 if mode == "I;16" else 1))
+    else:
+        image = image.convert(mode)
+    monkeypatch.setattr(_images, "_BAND_PIXELS", 10**9)
+    flat, squashed = np.asarray(open_image(image)), load_image(image)
+    expected = Image.fromarray(flat).resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.array_equal(squashed, np.asarray(expected))
+    monkeypatch.setattr(_images, "_BAND_PIXELS", 4096)
+    monkeypatch.setattr(_images, "_LARGE_PIXELS", 0)
+    assert np.array_equal(np.asarray(open_image(image)), flat)
+    np.testing.assert_allclose(load_image(image).astype(int), squashed.astype(int), atol=1)
+
+
+def png_of_zeros(side, channels):
+    """A PNG of 64 million pixels in a few KB, without ever holding it."""
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    packer = zlib.compressobj(9)
+    row = bytes(1 + channels * side)
+    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, {3: 2, 4: 6}[channels], 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+PEAK = """
+import resource, sys, threading
+from completelook import load_image
+load_image(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+threads = [threading.Thread(target=load_image, args=(sys.argv[2],)) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [3, 4])
+def test_the_largest_pictures_stay_under_400_mb_also_several_at_once(tmp_path, channels):
+    (tmp_path / "small.png").write_bytes(encoded(halves()))
+    (tmp_path / "large.png").write_bytes(png_of_zeros(8000, channels))
+    command = [sys.executable, "-c", PEAK, tmp_path / "small.png", tmp_path / "large.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 400
+
+
+def test_more_pixels_than_the_policy_allows_are_refused_before_they_are_decoded():
+    content = encoded(halves())  # 800 pixels
+    assert load_image(content, PicturePolicy(max_pixels=800)).shape == (224, 224, 3)
+    for read in (load_image, open_image):
+        with pytest.raises(ImageError, match=r"40 x 20 pixels, more than the 799 .*--max-pixels"):
+            read(content, PicturePolicy(max_pixels=799))
+    with pytest.raises(ImageError, match="8001 x 8001 pixels, more than the 64,000,000 allowed"):
+        load_image(png_of_zeros(8001, 3))
+
+
+@pytest.mark.parametrize("form", ["PPM", "EPS", "ICO", "TGA"])
+def test_formats_that_no_catalog_needs_are_not_opened(form):
+    with pytest.raises(ImageError, match="not a picture in a known format"):
+        load_image(encoded(halves(), form))
+
+
+def test_what_never_ends_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "kernel.jpg").symlink_to("/proc/kmsg")
+    (tmp_path / "null.jpg").symlink_to("/dev/zero")
+    for name, reason in (
+        ("pipe", "no regular file"),
+        ("null", "no regular file"),
+        ("kernel", "empty|cannot be read"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            load_image(tmp_path / f"{name}.jpg")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from completelook.catalog import Catalog, CategoryTable, Condition, IndexReport, index
     from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.explain import overlay, save_overlays, write_report
-    from completelook.images import ImageSource, load_image, open_image
+    from completelook.images import ImageSource, PicturePolicy, load_image, open_image
     from completelook.ranking import Calibration, Look, Looks, Match, RankedScene, Variety
     from completelook.triton import Credentials, ProductEmbedding, SceneEmbedding
 
@@ -53,6 +53,7 @@ __all__ = [
     "Match",
     "ModelMismatch",
     "NotCalibrated",
+    "PicturePolicy",
     "Product",
     "ProductEmbedding",
     "RankedScene",
@@ -86,6 +87,7 @@ _HOMES = {
     "Look": "ranking",
     "Looks": "ranking",
     "Match": "ranking",
+    "PicturePolicy": "images",
     "Product": "products",
     "ProductEmbedding": "triton",
     "RankedScene": "ranking",

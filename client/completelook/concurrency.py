@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
-from completelook.errors import ServerOverloaded, ServerTimeout
+from completelook.errors import ServerOverloaded, ServerTimeout, ServerUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,6 +21,10 @@ _START = 16
 
 # The backbone's queue lets a request wait 5 s: growing stops long before it refuses one.
 _PROMPT_S = 1.0
+
+# A server is started anew, and loads its models, well within this.
+_OUTAGE_S = 120.0
+_LOOK_AGAIN_S = 1.0
 
 
 def map_in_flight(
@@ -124,13 +128,21 @@ class Window:
 
     A prompt answer adds 1 / size, so that a whole window of them adds 1; a slow one adds nothing,
     since the server is busy and more would only wait longer there. A refusal, or no answer in time,
-    halves the size, once for all the requests that were in flight together.
+    halves the size, once for all the requests that were in flight together. A server that is gone
+    is waited for: what supervises it starts it anew.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.most = most
         self.size = float(min(_START, most))
         self._clock = clock
+        self._sleep = sleep
+        self._gone_since_s: float | None = None
         self._in_flight = 0
         self._cuts = 0
         self._changed = Condition()
@@ -138,7 +150,8 @@ class Window:
     def run(self, call: Callable[[], Result]) -> Result:
         """The call's result; a call refused or not answered in time is made again among fewer.
 
-        Raises ServerOverloaded or ServerTimeout once that befalls a call that was alone.
+        Raises ServerOverloaded or ServerTimeout once that befalls a call that was alone, and
+        ServerUnavailable once there was no answer to any call for _OUTAGE_S.
         """
         while True:
             cuts = self._enter()
@@ -150,6 +163,10 @@ class Window:
             except (ServerOverloaded, ServerTimeout):
                 if not self._refused(cuts):
                     raise
+            except ServerUnavailable:
+                if not self._may_come_back():
+                    raise
+                self._sleep(_LOOK_AGAIN_S)
             finally:
                 self._leave()
 
@@ -165,8 +182,16 @@ class Window:
             # As many as can enter: woken for nothing, the others would take time from the server.
             self._changed.notify(max(0, int(self.size) - self._in_flight))
 
+    def _may_come_back(self) -> bool:
+        with self._changed:
+            now_s = self._clock()
+            if self._gone_since_s is None:
+                self._gone_since_s = now_s
+            return now_s - self._gone_since_s < _OUTAGE_S
+
     def _answered(self, seconds: float) -> None:
         with self._changed:
+            self._gone_since_s = None
             if seconds < _PROMPT_S:
                 self.size = min(self.size + 1 / self.size, self.most)
 

@@ -10,7 +10,7 @@ CompleteLookError
 │   ├── CatalogUnavailable  the server that holds a catalog does not answer
 │   └── ModelMismatch       a catalog was made by other weights than the server's
 ├── ServerError             the server answered with a failure
-│   ├── ServerUnavailable   nothing answers, or what answers is not Triton's gRPC
+│   ├── ServerUnavailable   nothing answers, a part of it has died, or it is not Triton's gRPC
 │   ├── ServerOverloaded    the server refused the request under load
 │   ├── ServerTimeout       the server did not answer in the time allowed
 │   ├── ContractError       the server's models are not the ones this client speaks to
@@ -70,7 +70,7 @@ class ServerError(CompleteLookError):
 
 
 class ServerUnavailable(ServerError):
-    """Nothing answers at the address, or what answers is not Triton's gRPC."""
+    """Nothing answers, a part of the server has died, or what answers is not Triton's gRPC."""
 
 
 class ServerOverloaded(ServerError):

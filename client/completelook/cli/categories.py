@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from completelook.cli.options import Columns, parse_columns
-from completelook.cli.server_options import Server, asks_a_server
+from completelook.cli.shared_options import Server, asks_a_server
 
 
 @asks_a_server

@@ -6,7 +6,7 @@ from completelook.cli.options import (
     DEFAULT_MODEL_REPOSITORY,
     ModelRepository,
 )
-from completelook.cli.server_options import Server, asks_a_server
+from completelook.cli.shared_options import Server, asks_a_server
 
 
 @asks_a_server

@@ -11,15 +11,17 @@ from completelook.cli.options import (
     OnError,
     parse_columns,
 )
-from completelook.cli.server_options import Server, asks_a_server
+from completelook.cli.shared_options import Server, asks_a_server, reads_pictures
 
 if TYPE_CHECKING:
     from completelook.catalog import IndexReport, Shard, Shipment
+    from completelook.images import PicturePolicy
 
 _SHOWN = 10
 
 
 @asks_a_server
+@reads_pictures
 def index(
     catalog: Annotated[
         str,
@@ -72,6 +74,7 @@ def index(
     ] = OnError.SKIP,
     *,
     server: Server,
+    pictures: "PicturePolicy",
 ) -> None:
     """Embed products into a catalog; what is there already and has not changed is kept.
 
@@ -89,7 +92,7 @@ def index(
     from completelook.progress import progress_bar
 
     part = parse_shard(shard)
-    with server.connect() as look:
+    with server.connect(pictures=pictures) as look:
         shipment = prepare(
             products,
             look.categories(),

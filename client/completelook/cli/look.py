@@ -7,13 +7,15 @@ import typer
 
 from completelook.cli.options import Where, from_0_to_1, parse_where
 from completelook.cli.pipe import closed_pipe_is_no_error, fields_of, print_json
-from completelook.cli.server_options import Server, asks_a_server
+from completelook.cli.shared_options import Server, asks_a_server, reads_pictures
 
 if TYPE_CHECKING:
+    from completelook.images import PicturePolicy
     from completelook.ranking import LookOptions, Looks
 
 
 @asks_a_server
+@reads_pictures
 def look(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="A photo: a path or URL.")],
     catalog: Annotated[str, typer.Option(metavar="CATALOG", help="Made by `completelook index`.")],
@@ -54,6 +56,7 @@ def look(
     ] = None,
     *,
     server: Server,
+    pictures: "PicturePolicy",
 ) -> None:
     """Find one product a category so that they suit the scene and one another.
 
@@ -74,7 +77,7 @@ def look(
     opened = Catalog.open(catalog)
     columns = opened.columns_to_show(show or ())
     names = [name.strip() for given in slots or () for name in given.split(",")]
-    with server.connect() as client, closed_pipe_is_no_error():
+    with server.connect(pictures=pictures) as client, closed_pipe_is_no_error():
         looks = client.complete(scene, opened, names, **options)
         for category in looks.left_out:
             typer.echo(f"{category}: nothing meets the conditions; left out", err=True)

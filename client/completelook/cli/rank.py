@@ -14,14 +14,16 @@ from completelook.cli.options import (
     parse_where,
 )
 from completelook.cli.pipe import closed_pipe_is_no_error, fields_of, print_json
-from completelook.cli.server_options import Server, asks_a_server
+from completelook.cli.shared_options import Server, asks_a_server, reads_pictures
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
+    from completelook.images import PicturePolicy
     from completelook.ranking import RankedScene
 
 
 @asks_a_server
+@reads_pictures
 def rank(
     scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
     catalog: Annotated[
@@ -77,6 +79,7 @@ def rank(
     ] = OnError.SKIP,
     *,
     server: Server,
+    pictures: "PicturePolicy",
 ) -> None:
     """Rank the products of a catalog that complement each scene.
 
@@ -98,7 +101,7 @@ def rank(
         typer.echo(f"skipped: {' '.join(str(error).split())}", err=True)
 
     with (
-        server.connect() as look,
+        server.connect(pictures=pictures) as look,
         closed_pipe_is_no_error(),
     ):
         for scene in look.rank_scenes(

@@ -18,8 +18,10 @@ from completelook.concurrency import map_tasks_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE, Model
 from completelook.errors import ImageError
 from completelook.images import (
+    ANY_PICTURE,
     CONNECTIONS_PER_HOST,
     ImageSource,
+    PicturePolicy,
     download,
     host_of,
     is_url,
@@ -67,6 +69,7 @@ class AsyncCompleteLook:
         timeout_s: float = 30.0,
         retries: bool = True,
         credentials: Credentials = PLAIN,
+        pictures: PicturePolicy = ANY_PICTURE,
     ) -> None:
         """See CompleteLook."""
         self.server = server
@@ -77,6 +80,7 @@ class AsyncCompleteLook:
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, "completelook-download")
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._served = ServedModel()
+        self._pictures = pictures
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -233,13 +237,15 @@ class AsyncCompleteLook:
         if isinstance(source, str) and is_url(source):
             source = await self._fetch(source)
         async with self._places:
-            image = await asyncio.to_thread(load_image, source)
+            image = await asyncio.to_thread(load_image, source, self._pictures)
             return await self._connection.infer(model, image)
 
     async def _fetch(self, url: str) -> bytes:
         host = self._hosts.setdefault(host_of(url), asyncio.Semaphore(CONNECTIONS_PER_HOST))
         async with host:
-            return await asyncio.get_running_loop().run_in_executor(self._downloads, download, url)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._downloads, download, url, self._pictures
+            )
 
     async def _configuration(self) -> Configuration:
         reading, is_ours = self._served.claim()

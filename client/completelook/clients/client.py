@@ -12,7 +12,7 @@ from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
 from completelook.errors import ContractError, ImageError
-from completelook.images import ImageSource, load_image
+from completelook.images import ANY_PICTURE, ImageSource, PicturePolicy, load_image
 from completelook.ranking import (
     Calibration,
     LookOptions,
@@ -46,11 +46,13 @@ class CompleteLook:
         timeout_s: float = 30.0,
         retries: bool = True,
         credentials: Credentials = PLAIN,
+        pictures: PicturePolicy = ANY_PICTURE,
     ) -> None:
         """`timeout_s` bounds each request, its retries under overload included.
 
         Without `retries` the first refusal is raised: for who measures, or tries again by itself.
         `credentials` reach a locked server: TLS, a certificate, headers such as a token.
+        `pictures` says which ones are read: for a service whose users name them.
 
         Raises UsageError for what is no HOST:PORT.
         """
@@ -59,6 +61,7 @@ class CompleteLook:
             server, timeout_s=timeout_s, retries=retries, credentials=credentials
         )
         self._served = ServedModel()
+        self._pictures = pictures
 
     def __enter__(self) -> Self:
         return self
@@ -92,14 +95,14 @@ class CompleteLook:
         With `regions`, also the attention [C, 14, 14] and the region embeddings [196, 128].
         """
         model = EXPLAIN_SCENE if regions else EMBED_SCENE
-        outputs = self._connection.infer(model, load_image(source))
+        outputs = self._connection.infer(model, load_image(source, self._pictures))
         scene = SceneEmbedding.from_outputs(outputs)
         self._served.note(scene.model_id)
         return scene
 
     def embed_product(self, source: ImageSource) -> ProductEmbedding:
         """A product's embedding [128]."""
-        outputs = self._connection.infer(EMBED_PRODUCT, load_image(source))
+        outputs = self._connection.infer(EMBED_PRODUCT, load_image(source, self._pictures))
         product = ProductEmbedding.from_outputs(outputs)
         self._served.note(product.model_id)
         return product

@@ -2,11 +2,14 @@
 
 from completelook.images.decode import ImageSource, load_image, open_image, readable_suffixes
 from completelook.images.fetch import CONNECTIONS_PER_HOST, USER_AGENT, download, host_of, is_url
+from completelook.images.policy import ANY_PICTURE, PicturePolicy
 
 __all__ = [
+    "ANY_PICTURE",
     "CONNECTIONS_PER_HOST",
     "USER_AGENT",
     "ImageSource",
+    "PicturePolicy",
     "download",
     "host_of",
     "is_url",

@@ -1,9 +1,10 @@
 """Pictures: from whatever a user has to the one tensor the models take."""
 
 import os
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -16,8 +17,12 @@ from PIL.ImageFile import ImageFile
 from completelook.contract import IMAGE_SIZE
 from completelook.errors import ImageError
 from completelook.images.fetch import MAX_BYTES, download, is_url
+from completelook.images.policy import ANY_PICTURE, PicturePolicy
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8]
+
+# Pillow reads many more, some of them through programs that it starts.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 
 # What a HEIC picture starts with, four bytes in.
 _HEIF_BRANDS = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")}
@@ -48,6 +53,10 @@ _ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"
 
 # Decoding more pictures at once than there are cores gains nothing and costs their memory.
 _DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)
+# Those of more are turned to RGB in bands of rows, and those of many more decoded one at a time.
+_LARGE_PIXELS, _HUGE_PIXELS = 8_000_000, 16_000_000
+_ONE_HUGE = threading.Lock()
+_BAND_PIXELS = 1_000_000
 
 
 def readable_suffixes() -> set[str]:
@@ -57,10 +66,10 @@ def readable_suffixes() -> set[str]:
 
         pillow_heif.register_heif_opener()
     names = Image.registered_extensions()
-    return {suffix for suffix, name in names.items() if name in Image.OPEN}
+    return {suffix for suffix, name in names.items() if name in Image.OPEN and name in _FORMATS}
 
 
-def load_image(source: ImageSource) -> NDArray[np.uint8]:
+def load_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> NDArray[np.uint8]:
     """The picture as the models take it, [224, 224, 3] RGB: the whole of it, squashed, antialiased.
 
     Takes a path, a URL (see `download`), an encoded picture's bytes, a PIL image or a uint8 array
@@ -73,32 +82,38 @@ def load_image(source: ImageSource) -> NDArray[np.uint8]:
 
     Raises ImageError.
     """
-    picture = _opened(source)
+    picture = _opened(source, policy)
     with _DECODERS, _broken_named(source):
         if isinstance(picture, Image.Image):  # The caller's own: a draft would shrink it for good.
-            return np.array(_whole(picture).resize(_TENSOR_SIZE, _RESAMPLING))
-        return np.array(_squashed(_identify(picture)))
+            return np.array(_squashed(picture))
+        image = _identify(picture, policy)
+        draft = image.draft(None, _DRAFT_SIZE)
+        huge = image.width * image.height > _HUGE_PIXELS
+        with _ONE_HUGE if huge else nullcontext():
+            # A draft's last row and column can reach past the picture's edge: the box ends where
+            # it does.
+            return np.array(_squashed(image, box=draft[1] if draft else None))
 
 
-def open_image(source: ImageSource) -> Image.Image:
+def open_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> Image.Image:
     """The picture upright, in RGB on white, at its full size; of an animation, the first frame.
 
     Takes what load_image takes. Raises ImageError.
     """
-    picture = _opened(source)
+    picture = _opened(source, policy)
     with _broken_named(source):
-        whole = _whole(_identify(picture) if isinstance(picture, bytes) else picture)
+        whole = _whole(_identify(picture, policy) if isinstance(picture, bytes) else picture)
         return whole.copy() if isinstance(whole, ImageFile) or whole is picture else whole
 
 
-def _opened(source: ImageSource) -> bytes | Image.Image:
+def _opened(source: ImageSource, policy: PicturePolicy) -> bytes | Image.Image:
     match source:
         case np.ndarray():
             return _from_array(source)
         case Image.Image() | bytes():
             return source
         case str() if is_url(source):
-            return download(source)
+            return download(source, policy)
         case str() | Path():
             return _read(Path(source))
     raise ImageError(
@@ -119,17 +134,26 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
-        reason = "is a folder, expected a file" if path.is_dir() else "no such file"
-        raise ImageError(f"image {path}: {reason}")
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        # Without waiting for who writes into a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ImageError(f"image {path}: no such file") from error
     except OSError as error:
         raise ImageError(f"image {path}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ImageError(f"image {path}: is larger than {MAX_BYTES >> 20} MiB, no picture is")
-    return content
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise ImageError(f"image {path}: is {what}, expected a file")
+        if found.st_size > MAX_BYTES:
+            raise ImageError(f"image {path}: is larger than {MAX_BYTES >> 20} MiB, no picture is")
+        # What has no size, as the files of /proc, may never end.
+        return os.fdopen(descriptor, "rb", closefd=False).read(found.st_size)
+    except OSError as error:
+        raise ImageError(f"image {path}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -137,7 +161,10 @@ def _broken_named(source: ImageSource) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        raise ImageError(f"{_name(source)}: is not a picture in a known format") from error
+        raise ImageError(
+            f"{_name(source)}: is not a picture in a known format (JPEG, PNG, WebP, GIF, TIFF, "
+            "BMP, AVIF, HEIC)"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{_name(source)}: has more pixels than the {Image.MAX_IMAGE_PIXELS} allowed: "
@@ -147,13 +174,13 @@ def _broken_named(source: ImageSource) -> Iterator[None]:
         raise ImageError(f"{_name(source)}: cannot be decoded: {error}") from error
 
 
-def _identify(content: bytes) -> Image.Image:
+def _identify(content: bytes, policy: PicturePolicy) -> Image.Image:
     if not content:
         raise ValueError("it is empty, 0 bytes")
     if content[4:12] in _HEIF_BRANDS:
         readable_suffixes()  # Registers what reads it, where that is installed.
     try:
-        image = Image.open(BytesIO(content))
+        image = Image.open(BytesIO(content), formats=_readable_formats())
     except UnidentifiedImageError:
         if content[4:12] not in _HEIF_BRANDS:
             raise
@@ -163,34 +190,84 @@ def _identify(content: bytes) -> Image.Image:
     # Pillow only warns of up to twice its limit, and what a warning does is not ours to change.
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
+    if image.width * image.height > policy.max_pixels:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, more than the {policy.max_pixels:,} "
+            "allowed: shrink it, or allow more with --max-pixels"
+        )
+    return image
+
+
+def _readable_formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    if 0 in image.size:
+        raise ValueError(f"it is empty, {image.width} x {image.height} pixels")
     return image
 
 
 def _whole(image: Image.Image) -> Image.Image:
     """The picture at its full size, upright, in RGB on white."""
-    image.load()
-    if 0 in image.size:
-        raise ValueError(f"it is empty, {image.width} x {image.height} pixels")
-    return _on_white(_upright(image))
+    if _loaded(image).mode == "RGB" and not image.has_transparency_data:
+        return _turned(image, _orientation(image))
+    flat = Image.new("RGB", image.size)
+    for top, band in _bands_on_white(image):
+        flat.paste(band, (0, top))
+    return _turned(flat, _orientation(image))
 
 
-def _squashed(image: Image.Image) -> Image.Image:
-    """A picture not yet decoded, at the tensor's size, upright, in RGB on white."""
-    full_size = image.size
-    draft = image.draft(None, _DRAFT_SIZE)
-    if draft is None or image.size == full_size:
-        return _whole(image).resize(_TENSOR_SIZE, _RESAMPLING)
-    # A draft's last row and column can reach past the picture's edge: the box ends where it does.
-    # It lies in the picture as stored, and a square can be turned as well after.
-    _, box = draft
-    return _upright(_on_white(image).resize(_TENSOR_SIZE, _RESAMPLING, box))
+def _squashed(
+    image: Image.Image, box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    """The picture, or a box of it, at the tensor's size, upright, in RGB on white.
+
+    Of a large one there is never a second copy: it is turned to RGB and squashed across in bands,
+    and then down. In one step, as the others, it would differ by one gray level here and there.
+    """
+    left, top, right, bottom = box = box or (0, 0, *_loaded(image).size)
+    if _loaded(image).width * image.height <= _LARGE_PIXELS:
+        ((_, flat),) = _bands_on_white(image, rows=image.height)
+        return _turned(flat.resize(_TENSOR_SIZE, _RESAMPLING, box), _orientation(image))
+    narrow = Image.new("RGB", (IMAGE_SIZE, image.height))
+    for row, band in _bands_on_white(image):
+        across = (left, 0, right, band.height)
+        narrow.paste(band.resize((IMAGE_SIZE, band.height), _RESAMPLING, across), (0, row))
+    squashed = narrow.resize(_TENSOR_SIZE, _RESAMPLING, (0, top, IMAGE_SIZE, bottom))
+    # A square can be turned as well after.
+    return _turned(squashed, _orientation(image))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _bands_on_white(
+    image: Image.Image, rows: int | None = None
+) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in RGB on white, in bands of so many rows, each with the first of them."""
+    rows = rows or max(_BAND_PIXELS // image.width, 1)
+
+    def bands() -> Iterator[tuple[int, Image.Image]]:
+        for top in range(0, image.height, rows):
+            bottom = min(top + rows, image.height)
+            whole = bottom - top == image.height
+            yield top, image if whole else image.crop((0, top, image.width, bottom))
+
+    if image.mode.startswith("I") or image.mode == "F":
+        brightest = max(_brightest(band) for _, band in bands())
+        yield from ((top, _eight_bits(band, brightest)) for top, band in bands())
+    else:
+        yield from ((top, _on_white(band)) for top, band in bands())
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, Warning):  # a warning where the user has them raised
-        return image  # The pixels of a picture with unreadable EXIF are still good.
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (OSError, SyntaxError, TypeError, ValueError, Warning):  # where warnings are raised
+        return 1  # The pixels of a picture with unreadable EXIF are still good.
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
     method = _UPRIGHT.get(orientation)
     if method is None:
         return image
@@ -201,20 +278,22 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")  # which copies any
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A gray picture of more than 8 bits a pixel, scaled where Pillow would clip."""
-    values = np.asarray(image, dtype=np.float32)  # [height, width]
+def _brightest(image: Image.Image) -> float:
+    values = np.asarray(image)  # [height, width]
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")
-    brightest = float(values.max())
+    return float(values.max())
+
+
+def _eight_bits(image: Image.Image, brightest: float) -> Image.Image:
+    """A gray picture of more than 8 bits a pixel, scaled where Pillow would clip."""
+    values = np.asarray(image, dtype=np.float32)  # [height, width]
     # Only 16-bit pictures say what white is; others are taken by the smallest usual scale.
     scales = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
     white = next((scale for scale in scales if brightest <= scale), brightest)

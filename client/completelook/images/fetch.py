@@ -9,25 +9,31 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from importlib.metadata import version
+from queue import Empty, Queue
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.error import HTTPError
 from weakref import WeakValueDictionary
 
 from completelook.errors import ImageError
+from completelook.images.policy import ANY_PICTURE, UNREACHABLE, PicturePolicy
 
 TIMEOUT_S = 10.0
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 128 * 2**20
 CONNECTIONS_PER_HOST = 8
 USER_AGENT = f"completelook/{version('completelook')} (Complete the Look; reads catalog pictures)"
 
 # The host has enough for now, which passes; any other refusal is about the picture.
 _BUSY = (429, 503)
 _FIRST_BACK_OFF_S = 0.5
+
+# Other types may well be a picture whose host does not know better.
+_NO_PICTURES = ("audio", "text", "video", "application/json", "application/pdf", "application/xml")
 
 _HOST_SLOTS: WeakValueDictionary[str, threading.BoundedSemaphore] = WeakValueDictionary()
 _TAKING_SLOTS = threading.Lock()
@@ -50,8 +56,8 @@ def host_of(url: str) -> str:
         return ""
 
 
-def download(url: str) -> bytes:
-    """What lies at a URL; one without a scheme, //host.name/..., is https.
+def download(url: str, policy: PicturePolicy = ANY_PICTURE) -> bytes:
+    """What lies at a URL that the policy allows; one without a scheme, //host.name/..., is https.
 
     It is whole within TIMEOUT_S, redirects and retries of a host that is busy (429, 503)
     included, or ImageError; the time starts when one of the CONNECTIONS_PER_HOST is free.
@@ -61,22 +67,27 @@ def download(url: str) -> bytes:
     escaped = urllib.parse.quote(address, safe="%/:=&?~#+!$,;'@()*[]")
     with _slot(host_of(address)), _Deadline(TIMEOUT_S) as deadline:
         try:
-            return _read(url, escaped, deadline)
+            return _read(url, escaped, deadline, policy)
         except HTTPError as error:
             with error:  # It holds the connection.
                 raise ImageError(f"image {url}: the server answers {error}") from error
         except (OSError, HTTPException, ValueError) as error:
-            reason = f"not whole within {TIMEOUT_S:g} s, timed out" if deadline.is_over else error
+            reason: object = error
+            if deadline.is_over:
+                reason = f"not whole within {TIMEOUT_S:g} s, timed out"
+            elif policy.deny_private and isinstance(error, OSError):
+                reason = UNREACHABLE  # Whether a port is closed or denied is not for strangers.
             raise ImageError(f"image {url}: cannot be downloaded: {reason}") from error
 
 
-def _read(url: str, escaped: str, deadline: "_Deadline") -> bytes:
+def _read(url: str, escaped: str, deadline: "_Deadline", policy: PicturePolicy) -> bytes:
     request = urllib.request.Request(escaped, headers={"User-Agent": USER_AGENT})
-    opener = _opener(deadline)
+    opener = _opener(deadline, policy)
     back_off_s = _FIRST_BACK_OFF_S
     while True:
         try:
             with opener.open(request, timeout=deadline.left_s) as response:
+                _require_picture(response.headers)
                 content: bytes = response.read(MAX_BYTES + 1)
         except HTTPError as error:
             hold_s = max(back_off_s, _retry_after_s(error))
@@ -91,6 +102,13 @@ def _read(url: str, escaped: str, deadline: "_Deadline") -> bytes:
         if len(content) > MAX_BYTES:
             raise ImageError(f"image {url}: is larger than {MAX_BYTES >> 20} MiB, no picture is")
         return content
+
+
+def _require_picture(headers: Message) -> None:
+    """Raise ValueError for what its host calls something else than a picture."""
+    kind = headers.get_content_type() if headers.get("Content-Type") else ""
+    if kind.partition("/")[0] in _NO_PICTURES or kind in _NO_PICTURES:
+        raise ValueError(f"it is {kind}, expected a picture")
 
 
 def _retry_after_s(error: HTTPError) -> float:
@@ -161,17 +179,61 @@ class _Deadline:
 
 
 class _Connection(HTTPConnection):
-    """A connection that a deadline watches from before its TLS handshake on."""
+    """A connection to an allowed address, watched from before its TLS handshake on."""
 
     deadline: _Deadline
+    policy: PicturePolicy
 
     def connect(self) -> None:
-        # All addresses of a host are tried in turn, each for this long.
-        addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        self.timeout = self.deadline.left_s / len(addresses)
+        # To the very addresses that were looked at: a name can lead elsewhere the next time.
+        self._create_connection = self._connected
         super().connect()
-        self.sock.settimeout(self.deadline.left_s)
-        self.deadline.watch(self.sock)
+
+    def _connected(self, place: tuple[str, int], *_: object) -> socket.socket:
+        addresses = _resolve(*place, self.deadline.left_s)
+        for *_, address in addresses:
+            self.policy.check_address(address[0])
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in addresses:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                # They are tried in turn, each for this long.
+                connection.settimeout(self.deadline.left_s / len(addresses))
+                connection.connect(address)
+                self.policy.check_address(connection.getpeername()[0])
+                connection.settimeout(self.deadline.left_s)
+                self.deadline.watch(connection)
+                return connection
+            except OSError as error:
+                connection.close()
+                failure = error
+            except BaseException:
+                connection.close()
+                raise
+        raise failure or OSError(f"{place[0]} has no address")
+
+
+def _resolve(host: str, port: int, timeout_s: float) -> list[Any]:
+    """The addresses of a host. Raises OSError, also where they are not known in time."""
+    found: Queue[list[Any] | OSError] = Queue()
+
+    def ask() -> None:
+        try:
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.put(error)
+        except UnicodeError:  # A name that cannot be asked for.
+            found.put(OSError(f"{host!r} is no name of a host"))
+
+    # Nothing interrupts the system's own resolver: a thread is left to it.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = found.get(timeout=timeout_s)
+    except Empty:
+        raise TimeoutError(f"the address of {host} is not known in time") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
 
 
 class _SecureConnection(HTTPSConnection, _Connection):
@@ -179,9 +241,10 @@ class _SecureConnection(HTTPSConnection, _Connection):
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
-    def __init__(self, deadline: _Deadline) -> None:
+    def __init__(self, deadline: _Deadline, policy: PicturePolicy) -> None:
         super().__init__()
         self._deadline = deadline
+        self._policy = policy
 
     def http_open(self, request: urllib.request.Request) -> HTTPResponse:
         return self.do_open(self._watched(_Connection), request)
@@ -189,27 +252,34 @@ class _Handler(urllib.request.AbstractHTTPHandler):
     def https_open(self, request: urllib.request.Request) -> HTTPResponse:
         return self.do_open(self._watched(_SecureConnection), request, context=_tls())
 
-    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        """Also of every redirect."""
+        self._policy.check_host(urllib.parse.urlsplit(request.full_url).hostname or "")
+        return self.do_request_(request)
+
+    https_request = http_request
 
     def _watched(self, kind: type[_Connection]) -> Callable[..., _Connection]:
         def make(host: str, **options: object) -> _Connection:
             connection = kind(host, **options)  # type: ignore[arg-type]
-            connection.deadline = self._deadline
+            connection.deadline, connection.policy = self._deadline, self._policy
             return connection
 
         return make
 
 
-def _opener(deadline: _Deadline) -> urllib.request.OpenerDirector:
+def _opener(deadline: _Deadline, policy: PicturePolicy) -> urllib.request.OpenerDirector:
     """Without urllib's handlers of files, ftp and data, to which a host could redirect."""
     opener = urllib.request.OpenerDirector()
+    # A proxy would look names up by itself, and lead to any address.
+    proxies: dict[str, str] | None = {} if policy.deny_private else None
     for handler in (
-        urllib.request.ProxyHandler(),
+        urllib.request.ProxyHandler(proxies),
         urllib.request.UnknownHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
-        _Handler(deadline),
+        _Handler(deadline, policy),
     ):
         opener.add_handler(handler)
     return opener

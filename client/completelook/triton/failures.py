@@ -147,7 +147,7 @@ def _meaning(status: str, detail: str) -> _Meaning:
         return _BY_STATUS[status]
     if "is not healthy" in detail:
         return _Meaning(
-            ServerError,
+            ServerUnavailable,
             "a model process of the server at {server} has died and stays dead ({detail}): "
             "restart the server",
         )

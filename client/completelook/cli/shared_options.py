@@ -1,4 +1,4 @@
-"""The options of every command that asks a server: where it is, and what lets a client in."""
+"""Options that come in groups: how to reach a server, and which pictures are read."""
 
 import functools
 import inspect
@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from completelook.clients import CompleteLook
+    from completelook.images import PicturePolicy
     from completelook.triton import Credentials
 
 
@@ -22,28 +23,46 @@ class Server:
     address: str
     credentials: "Credentials"
 
-    def connect(self) -> "CompleteLook":
-        """A client of it."""
+    def connect(self, **options: Any) -> "CompleteLook":
+        """A client of it, with other options of CompleteLook."""
         from completelook.clients import CompleteLook
 
-        return CompleteLook(self.address, credentials=self.credentials)
+        return CompleteLook(self.address, credentials=self.credentials, **options)
 
 
-def asks_a_server(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+
+
+def asks_a_server(command: Command) -> Command:
     """Give a command the options that reach a server, which it gets as one argument `server`."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    shared = inspect.signature(_server, eval_str=True).parameters
+    return _with_options(command, "server", _server)
+
+
+def reads_pictures(command: Command) -> Command:
+    """Give a command the options of a PicturePolicy, which it gets as one argument `pictures`."""
+    return _with_options(command, "pictures", _pictures)
+
+
+def _with_options(command: Command, argument: str, build: Callable[..., Any]) -> Command:
+    own = inspect.signature(command).parameters.values()
+    shared = inspect.signature(build).parameters
 
     @functools.wraps(command)
     def with_options(**arguments: Any) -> None:
-        server = _server(**{name: arguments.pop(name) for name in shared})
-        command(**arguments, server=server)
+        built = build(**{name: arguments.pop(name) for name in shared})
+        command(**arguments, **{argument: built})
 
-    parameters = [*(each for each in own if each.name != "server"), *shared.values()]
+    rest = [each for each in own if each.name != argument]
+    first = [each for each in rest if each.kind is not each.KEYWORD_ONLY]
+    last = [each for each in rest if each.kind is each.KEYWORD_ONLY]
+    parameters = [*first, *shared.values(), *last]
     # Typer reads both.
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return with_options
+
+
+_PICTURES = "Pictures"
 
 
 class _Header(click.ParamType):
@@ -93,3 +112,29 @@ def _server(
             raise typer.BadParameter(f"--header {name!r}: expected 'NAME: VALUE'")
         headers[name.strip()] = value.strip()
     return Server(server, Credentials(tls, ca, cert, key, headers))
+
+
+def _pictures(
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Pictures of more are not read.", rich_help_panel=_PICTURES)
+    ] = 64_000_000,
+    allow_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Fetch from no other. Repeatable.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    deny_private: Annotated[
+        bool,
+        typer.Option(
+            "--deny-private",
+            help="Fetch pictures from the public internet alone.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
+) -> "PicturePolicy":
+    from completelook.images import PicturePolicy
+
+    return PicturePolicy(max_pixels, tuple(allow_hosts) if allow_hosts else None, deny_private)
