@@ -26,6 +26,7 @@ from completelook.errors import (
     ImageError,
     ModelMismatch,
     TableError,
+    UsageError,
 )
 from completelook.files import replacing
 from completelook.products import ProductSource, Skip
@@ -289,6 +290,8 @@ def _target(
     catalog: str | Path, shard: Shard, *, add: bool, half: bool
 ) -> _ArrowTarget | MilvusTarget:
     if is_milvus(catalog):
+        if half:
+            raise UsageError(f"{catalog}: half precision is for files: leave --half out")
         return MilvusTarget(parse_address(str(catalog)), shard, add=add)
     return _ArrowTarget(_file_of(catalog, shard), add=add, half=half)
 

@@ -96,8 +96,12 @@ class Collection:
         model_id: int,
         categories: tuple[str, ...],
         schema: pa.Schema,
+        add: bool = False,
     ) -> Self:
-        """The collection of a model, made where it is not there; several may do so at once."""
+        """The collection of a model, made where it is not there; several may do so at once.
+
+        Its columns become those of `schema`, or get them beside its own.
+        """
         name = f"{address.name}_{format_model_id(model_id)}"
         new = Description(
             name=name,
@@ -124,7 +128,8 @@ class Collection:
         server.write("create_index", name, _index(found.index))
         server.write("load_collection", name)
         collection = cls(server, address, found)
-        collection.note(replace(collection.description.layout, schema=schema))
+        layout = collection.description.layout
+        collection.note(layout.with_columns(schema) if add else replace(layout, schema=schema))
         return collection
 
     def note(self, layout: Layout, categories: Iterable[str] = ()) -> None:

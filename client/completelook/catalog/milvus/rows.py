@@ -127,8 +127,12 @@ class Layout:
             new = pa.schema([(name, self._type_of(name, each)) for name, each in cells.items()])
         except pa.ArrowException as error:
             raise CatalogError(f"a column of values of several types: {error}") from error
+        return self.with_columns(new)
+
+    def with_columns(self, schema: pa.Schema) -> "Layout":
+        """The layout with some columns more. Raises CatalogError for one of another type."""
         try:
-            both = pa.unify_schemas([self.schema, new], promote_options="permissive")
+            both = pa.unify_schemas([self.schema, schema], promote_options="permissive")
         except pa.ArrowException as error:
             raise CatalogError(f"a column of another type: {error}") from error
         return Layout(both, self.slots)

@@ -1,17 +1,17 @@
 """Indexing into Milvus: what changed is written, what left the table is taken out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from completelook.catalog.catalog import format_model_id
 from completelook.catalog.milvus.address import Address
-from completelook.catalog.milvus.collection import PAGE_ROWS, Collection
-from completelook.catalog.milvus.rows import Layout
-from completelook.catalog.milvus.server import MilvusServer
-from completelook.catalog.milvus.store import MilvusCatalog
+from completelook.catalog.milvus.collection import PAGE_ROWS, Collection, Description
+from completelook.catalog.milvus.server import CollectionMissing, MilvusServer
 from completelook.catalog.shards import Shard
 from completelook.catalog.shipment import Shipment
 from completelook.products import Product
@@ -37,11 +37,37 @@ class MilvusTarget:
         """Several may write at once, each what the others do not."""
         return nullcontext()
 
-    def begin(self, shipment: Shipment, model_id: int, _: object) -> Shipment:
-        """What has to be embedded. Raises ModelMismatch where another model's is added to."""
+    def begin(self, shipment: Shipment, model_id: int, notice: Callable[[str], None]) -> Shipment:
+        """What has to be embedded: of another model's catalog that is added to, all it holds too.
+
+        Raises CatalogError.
+        """
+        try:
+            held = Description.read(self._server, self._address, self._address.name)
+        except CollectionMissing:
+            return shipment
+        if held.model_id == model_id:
+            return shipment
         if self._add:
-            MilvusCatalog(str(self._address)).require_model(model_id, "the server")
+            table = self._with_held(shipment.table, held)
+            more = [0] * (table.num_rows - shipment.table.num_rows)  # of no row that was given
+            shipment = replace(shipment, table=table, rows=(*shipment.rows, *more))
+        notice(
+            f"{self._address} is of another model than the server's, {format_model_id(model_id)}: "
+            f"all {shipment.table.num_rows} products are embedded anew"
+        )
         return shipment
+
+    def _with_held(self, products: pa.Table, held: Description) -> pa.Table:
+        given = {str(each) for each in products["id"]}
+        tables = [products]
+        pages = Collection(self._server, self._address, held).all(
+            "", (*_OWN, "cells"), consistency_level="Strong"
+        )
+        for page in pages:
+            rows = [row for row in page if self._is_left(row["id"], given)]
+            tables.append(pa.table(held.layout.columns(rows)))
+        return pa.concat_tables(tables, promote_options="permissive")
 
     def write(
         self,
@@ -59,7 +85,12 @@ class MilvusTarget:
         """
         schema = pa.schema([field for field in products.schema if field.name not in _OWN])
         collection = Collection.to_write(
-            self._server, self._address, model_id=model_id, categories=categories, schema=schema
+            self._server,
+            self._address,
+            model_id=model_id,
+            categories=categories,
+            schema=schema,
+            add=self._add,
         )
         # Once, so that what others have written until now is seen by the reads that follow.
         collection.count("", consistency_level="Strong")
@@ -78,9 +109,10 @@ class MilvusTarget:
     def _left(self, collection: Collection, kept: set[str]) -> Iterator[str]:
         """The ids of what is held and no longer in the table."""
         for page in collection.all("", ["id"], consistency_level="Strong"):
-            for row in page:
-                if row["id"] not in kept and self._shard.holds(row["id"]):
-                    yield row["id"]
+            yield from (row["id"] for row in page if self._is_left(row["id"], kept))
+
+    def _is_left(self, product_id: str, given: set[str]) -> bool:
+        return product_id not in given and self._shard.holds(product_id)
 
 
 def _put(collection: Collection, page: pa.Table, embeddings: NDArray[np.float32]) -> dict[int, str]:
@@ -88,7 +120,7 @@ def _put(collection: Collection, page: pa.Table, embeddings: NDArray[np.float32]
     layout = collection.description.layout
     collection.note(layout, map(str, page["category"]))
     refused: dict[int, str] = {}
-    rows = list(layout.rows(_products(page, layout), embeddings, refused))
+    rows = list(layout.rows(_products(page), embeddings, refused))
     there = collection.of_ids([row["id"] for row in rows], ["digest"])
     # One that is there under its digest is the same in every field.
     collection.upsert(
@@ -97,7 +129,7 @@ def _put(collection: Collection, page: pa.Table, embeddings: NDArray[np.float32]
     return refused
 
 
-def _products(page: pa.Table, layout: Layout) -> list[Product]:
-    own = page.select(layout.schema.names).to_pylist()
+def _products(page: pa.Table) -> list[Product]:
+    own = page.drop_columns(list(_OWN)).to_pylist()
     ids, categories, images = ([str(each) for each in page[name]] for name in _OWN)
     return [Product(*each) for each in zip(ids, categories, images, own, strict=True)]
