@@ -1,6 +1,11 @@
+import shutil
+from pathlib import Path
+
 import pytest
 from completelook_load.catalog.measures import Bench, index_memory_mib
-from completelook_load.catalog.page import Figures, Row, write_page
+from completelook_load.catalog.page import FIGURES, PAGE, Figures, Row, write_page
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
@@ -47,3 +52,10 @@ def test_a_page_says_what_holds_and_what_is_missed(tmp_path):
         "<!-- end benchmark -->",
         "after",
     ]
+
+
+def test_the_repositorys_page_is_what_its_figures_say(tmp_path):
+    page = tmp_path / "catalog.md"
+    shutil.copyfile(ROOT / PAGE, page)
+    write_page(page, ROOT / FIGURES)
+    assert page.read_text() == (ROOT / PAGE).read_text(), "run `make results-page`"
