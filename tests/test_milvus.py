@@ -47,7 +47,7 @@ from test_conditions import COLUMNS, comparisons_of
 MODEL_ID = 2**62 + 5
 # A write is seen after up to a quarter of a second: few examples, and none made smaller.
 ON_ONE_SERVER = settings(
-    max_examples=8, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
 )
 
 
