@@ -45,6 +45,12 @@ def _one_thread_a_process() -> None:
 
 
 @pytest.fixture(autouse=True)
+def outages_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is gone stays gone: `index` would wait for minutes."""
+    monkeypatch.setattr("completelook.concurrency._OUTAGE_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SERVER", "TLS", "CA", "CERT", "KEY", "HEADERS"):
         monkeypatch.delenv(f"COMPLETELOOK_{name}", raising=False)

@@ -240,6 +240,11 @@ def test_another_failure_is_raised_and_frees_its_place() -> None:
     assert window.run(lambda: "next") == "next"
 
 
+@pytest.fixture
+def outages_end_at_once() -> None:
+    """Not here, where a clock of its own tells how long they last."""
+
+
 def test_a_server_that_is_gone_is_waited_for() -> None:
     clock, failures = Clock(), [ServerUnavailable("gone")] * 50
 
