@@ -18,7 +18,7 @@ bench: .venv/dev demo/catalog.arrow
 	$(BIN)/python -m completelook_load.bench
 
 # A catalog of a million made-up products, its ratios into docs/catalog.md. Minutes, 4 GB of disk.
-bench-catalog: .venv/installed
+bench-catalog: .venv/dev
 	$(BIN)/python -m completelook_load.catalog
 
 demo/catalog.arrow:

@@ -88,19 +88,19 @@ def test_nothing_but_bad_pairs_is_one_line(folder, tmp_path, monkeypatch, capsys
     row = {"scene": "nowhere", "product": "who"}
     (folder / "pairs.jsonl").write_text(f"no json\n{json.dumps(row)}\n")
     assert_one_line(
-        folder, tmp_path, monkeypatch, "1 x malformed line, 1 x product without a category"
+        folder, tmp_path, monkeypatch, capsys, "1 x malformed line, 1 x product without a category"
     )
     assert not (tmp_path / "model").exists()
     assert capsys.readouterr().out == ""
 
 
-def test_nothing_but_broken_pictures_is_one_line(folder, tmp_path, monkeypatch):
+def test_nothing_but_broken_pictures_is_one_line(folder, tmp_path, monkeypatch, capsys):
     for path in (folder / "images").glob("scene*.jpg"):
         path.write_bytes(b"\xff\xd8\xff")
-    assert_one_line(folder, tmp_path, monkeypatch, "'train' has no pair left")
+    assert_one_line(folder, tmp_path, monkeypatch, capsys, "'train' has no pair left")
 
 
-def assert_one_line(folder, tmp_path, monkeypatch, text):
+def assert_one_line(folder, tmp_path, monkeypatch, capsys, text):
     options = ["--data", folder, "--out", tmp_path / "model"]
     options += [
         "--backbone",
@@ -113,7 +113,7 @@ def assert_one_line(folder, tmp_path, monkeypatch, text):
     monkeypatch.setattr("sys.argv", ["completelook-build", "train", *map(str, options)])
     with pytest.raises(SystemExit) as exit_:
         main()
-    message = str(exit_.value.code)
-    assert message.startswith("error: ")
-    assert text in message
-    assert "\n" not in message
+    assert exit_.value.code == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert text in errors[0]

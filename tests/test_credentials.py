@@ -151,8 +151,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 def test_commands_share_the_options_that_reach_a_locked_server(
-    authority, files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    authority,
+    files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # away from what the demo has exported
     mutual = server_credentials(authority.issue_cert("localhost"), clients=authority)
     with FakeTriton().running(mutual) as triton:
         options = ["--server", address(triton), "--ca", files["ca"], "--cert", files["certificate"]]
