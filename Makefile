@@ -37,7 +37,7 @@ results-page: .venv/dev
 # Format, lint, floors, types, tests. Those of Milvus skip, and say so, where it cannot be had.
 test: .venv/dev check
 	-$(MAKE) .venv-milvus/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev
 	$(BIN)/ruff format --check

@@ -30,11 +30,17 @@ settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: a broken one is known within seconds."""
+    """Quick tests first: a broken one is known within seconds. Those of Milvus wait the longest."""
     for item in items:
         if not _SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+    def place(item: pytest.Item) -> int:
+        if item.get_closest_marker("slow") is None:
+            return 0
+        return 1 if "milvus" in getattr(item, "fixturenames", ()) else 2
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
