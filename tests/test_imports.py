@@ -1,10 +1,13 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 HEAVY = {"grpc", "jinja2", "numpy", "PIL", "pyarrow", "pymilvus", "rich", "torch", "tritonclient"}
+
+ONLY_IN_TESTS = {"duckdb", "faiss", "lancedb", "pandas", "polars", "psutil", "scipy"}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -28,6 +31,23 @@ def test_ranking_loads_neither_pages_nor_torch_nor_milvus() -> None:
     loaded = modules_after("import completelook.clients")
     assert {"grpc", "pyarrow"} <= loaded
     assert not loaded & {"jinja2", "pymilvus", "rich", "torch"}
+
+
+def test_a_catalog_is_written_and_searched_without_what_only_tests_install(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({sorted(ONLY_IN_TESTS)}))
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import numpy as np
+from completelook import Catalog
+from fakes import make_catalog
+catalog = Catalog.open(make_catalog(Path({str(tmp_path)!r}) / "c.arrow"))
+query = np.eye(128, dtype=np.float32)[0]
+print(len(catalog.search(query, next(iter(catalog.category_counts)), top=1).products))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() != "", run.stderr
 
 
 def test_importing_sets_up_no_logging() -> None:

@@ -176,7 +176,8 @@ def _batch(
     part = table.take(taken)
     vectors = embeddings(rows)  # [n, 128]
     require_embeddings(part["id"], vectors)
-    precision = schema.field("embedding").type.value_type.to_pandas_dtype()
+    is_half = pa.types.is_float16(schema.field("embedding").type.value_type)
+    precision = np.float16 if is_half else np.float32
     numbers = pa.array(np.ascontiguousarray(vectors, precision).reshape(-1))  # [n * 128]
     columns: list[Any] = [column.combine_chunks() for column in part.columns]
     columns.append(pa.FixedSizeListArray.from_arrays(numbers, EMBEDDING_SIZE))

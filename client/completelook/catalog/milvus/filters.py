@@ -126,6 +126,5 @@ def _in_precision(wanted: Decimal, kind: Any) -> set[float]:
     near = {float(wanted)}
     if pa.types.is_floating(kind):
         with np.errstate(over="ignore"):
-            precision: Any = kind.to_pandas_dtype()
-            near.add(float(precision(float(wanted))))
+            near.add(float(np.dtype(f"f{kind.bit_width // 8}").type(float(wanted))))
     return near
