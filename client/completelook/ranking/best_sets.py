@@ -129,6 +129,8 @@ class _Problem:
             decoded = [int(rows[np.argmin(each)]) for rows, each in zip(kept, bounds, strict=True)]
             self._note(known, decoded, start)
             fitting = [each <= known.enough + _TOLERANCE for each in bounds]
+            if not all(fits.any() for fits in fitting):
+                break  # nothing that is left is as good as what a descent has met outside of it
             kept = [rows[fits] for rows, fits in zip(kept, fitting, strict=True)]
             bounds = [each[fits] for each, fits in zip(bounds, fitting, strict=True)]
             pairs.keep(fitting)
@@ -338,7 +340,9 @@ def _narrowed(
     narrowed = []
     for slot, (rows, bound) in enumerate(zip(kept, bounds, strict=True)):
         fits = bound <= known.enough + _TOLERANCE
-        rows, bound = rows[fits], bound[fits]
+        met = np.setdiff1d(np.array(known.places(slot), np.intp), rows[fits])
+        rows = np.concatenate([rows[fits], met])
+        bound = np.concatenate([bound[fits], np.full(len(met), -np.inf)])
         order = np.lexsort((bound, ~np.isin(rows, known.places(slot))))
         floor = min(floor, float(bound[order[most:]].min(initial=np.inf)))
         narrowed.append(rows[np.sort(order[:most])])
