@@ -26,7 +26,12 @@ class DictCatalog(Catalog):
             columns |= dict.fromkeys(product.columns)
         return CatalogInfo("a dict", self._model_id, self._categories, counts, tuple(columns))
 
-    def _search(
+    def _search_many(
+        self, queries: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
+    ) -> Sequence[Hits]:
+        return [self._nearest(query, category, top, where) for query in queries]
+
+    def _nearest(
         self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
     ) -> Hits:
         found = []

@@ -133,7 +133,7 @@ def _load_onnx(path: Path, model: Model) -> Run:
 def _import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401 - torch needs it
+        import onnxscript  # noqa: F401 - torch.onnx imports it, and names it worse where it is missing
     except ModuleNotFoundError as error:
         raise ExportError(
             f"{error.name}, which ONNX files are written and checked with, is not installed: "
@@ -145,12 +145,12 @@ def _import_onnxruntime() -> ModuleType:
 
 @contextmanager
 def _refused(model: Model, form: str) -> Iterator[None]:
-    """torch's exporters raise every kind of error on a module that they cannot follow."""
+    """One line for what an exporter cannot follow."""
     try:
         yield
     except OSError:
         raise
-    except Exception as error:
+    except Exception as error:  # torch's exporters raise every kind of error.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"{model.name} cannot be written as {form}: {reason}; --format {DEFAULT_FORMAT} may do"

@@ -99,11 +99,6 @@ class ArrowCatalog(Catalog):
                 meeting(pa.nulls(0, kind), condition)
         return parsed
 
-    def _search(
-        self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
-    ) -> Hits:
-        return self._search_many(query[np.newaxis], category, top, where)[0]
-
     def _search_many(
         self, queries: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
     ) -> Sequence[Hits]:

@@ -91,16 +91,10 @@ class Catalog(ABC):
         """Take products out; how many of the ids there were. Raises CatalogError."""
 
     @abstractmethod
-    def _search(
-        self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
-    ) -> Hits:
-        """`search` with arguments that make sense, conditions no longer as texts."""
-
     def _search_many(
         self, queries: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
     ) -> Sequence[Hits]:
-        """`search_many` with arguments that make sense, for a store that can do better."""
-        return [self._search(query, category, top, where) for query in queries]
+        """`search_many` with arguments that make sense, conditions no longer as texts."""
 
     def search(
         self,

@@ -118,11 +118,6 @@ class MilvusCatalog(Catalog):
         self._ask()
         return gone
 
-    def _search(
-        self, query: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
-    ) -> Hits:
-        return self._search_many(query[np.newaxis], category, top, where)[0]
-
     def _search_many(
         self, queries: NDArray[np.float32], category: str, top: int, where: tuple[Filter, ...]
     ) -> Sequence[Hits]:
