@@ -16,7 +16,7 @@ from completelook.files import cache_folder
 
 _RESTRICTED = "shared-memory,model-repository,statistics,trace,logging"
 _KEY = "completelook-key"
-_OWN_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
+_OWN_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104 - told apart, not bound
 
 
 class OwnersKey:

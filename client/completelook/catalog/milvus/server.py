@@ -11,7 +11,7 @@ from completelook.errors import CatalogError, CatalogUnavailable
 READ_TIMEOUT_S = 10.0
 # A write is worth waiting for a server that starts anew: its log takes 10 to 20 s to be read.
 WRITE_TIMEOUT_S = 60.0
-_TOKEN = "COMPLETELOOK_MILVUS_TOKEN"
+_TOKEN = "COMPLETELOOK_MILVUS_TOKEN"  # noqa: S105 - the variable that holds it
 
 _NOT_FOUND = 100
 _NOT_YET_LOADED = (101, 103)

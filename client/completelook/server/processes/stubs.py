@@ -94,7 +94,8 @@ def _open_stub(pid: int, server_pid: int) -> Stub | None:
         pidfd = os.pidfd_open(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return Stub(pid, pidfd, command[_INSTANCE], Path("/dev/shm", command[_REGION]))
+    # Triton's own place, of Triton's own process.
+    return Stub(pid, pidfd, command[_INSTANCE], Path("/dev/shm", command[_REGION]))  # noqa: S108
 
 
 def _was_unloaded(stub: Stub, server_pidfd: int) -> bool:

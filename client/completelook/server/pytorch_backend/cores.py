@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 # A lock in the kernel costs no file and ends with its process. Triton's Python backend needs this
 # folder as well, and unlike a model repository it is never on another machine.
-_FOLDER = "/dev/shm"
+_FOLDER = "/dev/shm"  # noqa: S108 - opened as a folder, nothing is made in it
 _FLOCK = struct.Struct("hhqqi")  # struct flock: kind, what start counts from, start, length, pid
 _INSTANCES = 2**22  # as many as Linux has process ids
 
