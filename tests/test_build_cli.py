@@ -8,7 +8,6 @@ from completelook.errors import UsageError
 from completelook_build import cli
 from completelook_build.cli import app
 from completelook_build.errors import DataError
-from completelook_build.showroom import render_showroom
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.slow
@@ -21,33 +20,27 @@ def run(*arguments, **options):
     )
 
 
-@pytest.fixture(scope="module")
-def showroom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "showroom"
-    render_showroom(folder, scenes=20, products_per_category=10, seed=0)
-    return folder
+def test_from_pictures_to_a_repository_and_back(small_showroom, tmp_path, monkeypatch, capsys):
+    def run(command, *options):
+        monkeypatch.setattr("sys.argv", ["completelook-build", command, *map(str, options)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        assert ended.value.code == 0, printed.err
+        return printed
 
-
-def test_from_pictures_to_a_repository_and_back(showroom, tmp_path):
-    model, repository = tmp_path / "model", tmp_path / "repository"
-    trained = run(
-        "train", "--data", showroom, "--out", model, "--backbone", "random:0", "--epochs", 2
-    )
-    assert trained.returncode == 0, trained.stderr
-    assert "random weights" in trained.stderr
-    assert trained.stdout == ""
-    figures = tmp_path / "figures.json"
-    evaluated = run("evaluate", "--model", model, "--data", showroom, "--json", figures)
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert "pairwise" in evaluated.stdout
+    model, repository, figures = (tmp_path / name for name in ("model", "repository", "figures"))
+    backbone = ("--backbone", "efficientnet-lite0")
+    trained = run("train", "--data", small_showroom, "--out", model, *backbone, "--epochs", 2)
+    assert "ImageNet" in trained.err
+    assert trained.out == ""
+    evaluated = run("evaluate", "--model", model, "--data", small_showroom, "--json", figures)
+    assert "pairwise" in evaluated.out
     assert "pairwise_accuracy" in figures.read_text()
-    calibrated = run("calibrate", "--model", model, "--data", showroom)
-    assert calibrated.returncode == 0, calibrated.stderr
-    assert "unseen test pairs" in calibrated.stdout
+    calibrated = run("calibrate", "--model", model, "--data", small_showroom)
+    assert "unseen test pairs" in calibrated.out
     exported = run("export", "--model", model, "--model-repository", repository)
-    assert exported.returncode == 0, exported.stderr
-    assert "random:0" in exported.stderr
-    assert "largest difference from the trained model" in exported.stdout
+    assert "largest difference from the trained model" in exported.out
     assert (repository / "backbone/1/model.pt").exists()
     assert 'key: "calibration"' in (repository / "embed_scene/config.pbtxt").read_text()
 

@@ -230,7 +230,7 @@ def test_one_command_leaves_a_model_to_serve_and_a_page_on_its_worth(tmp_path, m
         "--out",
         out,
         "--backbone",
-        "random:0",
+        "efficientnet-lite0",
         "--folds",
         2,
         "--epochs",
