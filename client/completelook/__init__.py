@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from completelook.errors import (
+    CatalogDamaged,
     CatalogError,
     CatalogUnavailable,
     CategoryError,
@@ -34,6 +35,7 @@ __all__ = [
     "AsyncCompleteLook",
     "Calibration",
     "Catalog",
+    "CatalogDamaged",
     "CatalogError",
     "CatalogUnavailable",
     "CategoryError",

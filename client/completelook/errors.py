@@ -7,6 +7,7 @@ CompleteLookError
 ├── ConditionError          a condition on products names no column, or compares what cannot be
 ├── TableError              a table of products is missing, empty or malformed
 ├── CatalogError            a catalog file is missing or not a catalog
+│   ├── CatalogDamaged      a catalog file is not as it was written
 │   ├── CatalogUnavailable  the server that holds a catalog does not answer
 │   └── ModelMismatch       a catalog was made by other weights than the server's
 ├── ServerError             the server answered with a failure
@@ -52,6 +53,10 @@ class TableError(CompleteLookError):
 
 class CatalogError(CompleteLookError):
     """A catalog file is missing or not a catalog."""
+
+
+class CatalogDamaged(CatalogError):
+    """A catalog file is not as it was written."""
 
 
 class CatalogUnavailable(CatalogError):

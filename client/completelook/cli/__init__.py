@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli import catalog, categories, doctor, index, look, rank, serve
+from completelook.cli import catalog, categories, doctor, index, look, rank, serve, web
 from completelook.errors import CompleteLookError, exit_with
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for command in (
     index.index,
     rank.rank,
     look.look,
+    web.web,
 ):
     app.command()(command)
 app.add_typer(catalog.commands, name="catalog")

@@ -24,7 +24,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32  # zlib's own runs at a seventh of a memory's speed.
 from numpy.typing import NDArray
 
-from completelook.errors import CatalogError
+from completelook.errors import CatalogDamaged
 
 BLOCK_BYTES = 1 << 18
 _MAGIC = b"CTLSEAL2"
@@ -40,7 +40,7 @@ class SealedFile:
     """A sealed file mapped into memory, for as long as anything read from it lives."""
 
     def __init__(self, path: Path) -> None:
-        """Check all of the seal and map the file. Raises CatalogError, OSError."""
+        """Check all of the seal and map the file. Raises CatalogDamaged, OSError."""
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor)
@@ -75,7 +75,7 @@ class SealedFile:
         return start, content[:length], content[length:]
 
     def check(self, start: int, stop: int) -> None:
-        """Let bytes from `start` to `stop` be read. Raises CatalogError where one is damaged."""
+        """Let bytes from `start` to `stop` be read. Raises CatalogDamaged where one is damaged."""
         first, last = start // BLOCK_BYTES, -(-stop // BLOCK_BYTES)
         if self._is_checked[first:last].all():
             return
@@ -94,22 +94,22 @@ class SealedFile:
         self.check(start, start + buffer.size)
 
     def check_all(self) -> None:
-        """Check every block, those checked before as well. Raises CatalogError."""
+        """Check every block, those checked before as well. Raises CatalogDamaged."""
         self._is_checked[:] = False
         self.check(0, self._covered)
 
     def require_unchanged(self) -> None:
-        """Raises CatalogError once somebody has written into the file, instead of replacing it."""
+        """Raises CatalogDamaged once somebody has written into the file in place."""
         if self._stamped() != self._stamp:
-            raise CatalogError(
+            raise CatalogDamaged(
                 f"{self.path}: was overwritten in place while it was open, so that no answer from "
                 "it can be trusted: open it anew, and let `completelook index` or `mv` put a "
                 "catalog in another one's place, never `cp`"
             )
 
-    def damaged(self, what: str) -> CatalogError:
+    def damaged(self, what: str) -> CatalogDamaged:
         """An error that says what the file is, and the way out."""
-        return CatalogError(
+        return CatalogDamaged(
             f"{self.path}: {what}: make one with `completelook index PRODUCTS --catalog "
             f"{self.path}`"
         )

@@ -1,0 +1,157 @@
+"""What is answered: matches and looks without a server's path, each with a schema of its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field
+
+from completelook.catalog import format_model_id
+from completelook.products import Product, as_json
+from completelook.ranking import Look, Looks, Match
+
+
+class MatchAnswer(BaseModel):
+    """A product in its place; distances lie in [0, 4], smaller is more compatible."""
+
+    rank: int
+    id: str
+    category: str
+    picture: str = Field(description="Where this service has its picture.")
+    distance: float
+    global_distance: float
+    local_distance: float
+    compatibility: float | None
+    product: dict[str, Any] = Field(description="The shop's own columns.")
+    folded: list[str] = Field(description="Ids of products that it stands for.")
+
+
+class SceneAnswer(BaseModel):
+    """What an answer says of its scene."""
+
+    scene: str = Field(description="The scene's token, for further questions.")
+    model_id: str
+
+
+class CategoryMatches(BaseModel):
+    """The products of one category, best first."""
+
+    category: str
+    matches: list[MatchAnswer]
+
+
+class RankAnswer(SceneAnswer):
+    """Ranked products, category by category."""
+
+    categories: list[CategoryMatches]
+
+
+class OneLook(BaseModel):
+    """Products that make a look; scores and distances as `completelook look` has them."""
+
+    score: float
+    scene_distance: float
+    mutual_distance: float
+    price: float | None
+    gap: float
+    matches: list[MatchAnswer]
+
+
+class LookAnswer(SceneAnswer):
+    """The best looks, best first, and the best one for more money."""
+
+    looks: list[OneLook]
+    with_more: OneLook | None
+    larger_budget: float | None
+    left_out: list[str]
+    currency: str | None
+
+
+class ProductAnswer(BaseModel):
+    """A product of the catalog."""
+
+    id: str
+    category: str
+    picture: str
+    product: dict[str, Any]
+
+
+class HeldCategory(BaseModel):
+    """A category that can be ranked."""
+
+    name: str
+    products: int
+
+
+class CategoriesAnswer(BaseModel):
+    """What the catalog holds."""
+
+    model_id: str
+    categories: list[HeldCategory]
+    columns: list[str] = Field(description="The shop's own, for conditions.")
+
+
+def ranked(token: str, model_id: int, found: Mapping[str, Sequence[Match]]) -> dict[str, Any]:
+    """A RankAnswer."""
+    return {
+        "scene": token,
+        "model_id": format_model_id(model_id),
+        "categories": [
+            {"category": category, "matches": [_match(match) for match in matches]}
+            for category, matches in found.items()
+        ],
+    }
+
+
+def looked(token: str, model_id: int, found: Looks) -> dict[str, Any]:
+    """A LookAnswer."""
+    return {
+        "scene": token,
+        "model_id": format_model_id(model_id),
+        "looks": [_look(look) for look in found.looks],
+        "with_more": None if found.with_more is None else _look(found.with_more),
+        "larger_budget": found.larger_budget,
+        "left_out": list(found.left_out),
+        "currency": found.currency,
+    }
+
+
+def described(product: Product) -> dict[str, Any]:
+    """A ProductAnswer."""
+    return {
+        "id": product.id,
+        "category": product.category,
+        "picture": picture_url(product.id),
+        "product": as_json(product.columns),
+    }
+
+
+def picture_url(product_id: str) -> str:
+    """Where the service has a product's picture."""
+    return f"/v1/products/{quote(product_id, safe='')}/picture"
+
+
+def _match(match: Match) -> dict[str, Any]:
+    return {
+        "rank": match.rank,
+        "id": match.id,
+        "category": match.category,
+        "picture": picture_url(match.id),
+        "distance": match.distance,
+        "global_distance": match.global_distance,
+        "local_distance": match.local_distance,
+        "compatibility": match.compatibility,
+        "product": as_json(match.product),
+        "folded": list(match.folded),
+    }
+
+
+def _look(look: Look) -> dict[str, Any]:
+    return {
+        "score": look.score,
+        "scene_distance": look.scene_distance,
+        "mutual_distance": look.mutual_distance,
+        "price": look.price,
+        "gap": look.gap,
+        "matches": [_match(match) for match in look.matches],
+    }

@@ -1,0 +1,60 @@
+"""The application: routes, errors, the guard, and what runs beside them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from completelook.web import health_routes, problems, product_routes, scene_routes
+from completelook.web.guard import Guard
+from completelook.web.problems import SCHEMA
+from completelook.web.service import Service, Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The HTTP service over a catalog, an ASGI application. Raises CatalogError, UsageError."""
+    service = Service(settings)
+    app = FastAPI(
+        title="Complete the Look",
+        version=version("completelook"),
+        summary="Rank the products of a catalog that complement a scene photo.",
+        lifespan=_running,
+        # Both pages load their programs from another host.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for routes in (scene_routes, product_routes, health_routes):
+        app.include_router(routes.router)
+    problems.install(app)
+    app.add_middleware(Guard, limits=settings.limits, token=settings.token, metrics=service.metrics)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _running(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    watching = asyncio.create_task(service.watch_catalog())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await service.close()
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI page, with what every problem looks like."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        schema["components"]["schemas"]["Problem"] = SCHEMA
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,157 @@
+"""The guard before all routes: who may ask, how much, how many at once, and for how long."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from completelook.web.metrics import Metrics
+from completelook.web.problems import RETRY_AFTER_S, problem
+
+# A browser sends no header of ours with the picture of an <img>: it may send the token as a cookie.
+TOKEN_COOKIE = "completelook_token"
+_LOCKED = ("/v1/", "/metrics")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service bears."""
+
+    upload_bytes: int = 20 * 2**20
+    requests: int = 64  # questions at once; what comes beyond is told to try again
+    time_s: float = 30.0  # of one request, its upload included
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Guard:
+    """Let requests through that keep to the limits, and count them all."""
+
+    def __init__(
+        self, app: ASGIApp, *, limits: Limits, token: str | None, metrics: Metrics
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._token = None if token is None else token.encode()
+        self._metrics = metrics
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        begun_s = time.perf_counter()
+        try:
+            await self._answered(scope, receive, answer)
+        finally:
+            self._metrics.count(scope, answer.status, time.perf_counter() - begun_s)
+
+    async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        body = _Body(receive, self._limits.upload_bytes)
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, answer)
+            return
+        try:
+            with self._counted(scope):
+                async with asyncio.timeout(self._limits.time_s):
+                    await self._app(scope, body, answer)
+        except TimeoutError:
+            if answer.status:
+                raise
+            late = (
+                (504, "there is no answer in time: try again later")
+                if body.is_whole
+                else (408, "the request did not arrive in time")
+            )
+            await problem(*late)(scope, receive, answer)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        headers = Headers(scope=scope)
+        if scope["path"].startswith(_LOCKED) and not self._is_let_in(headers):
+            told = {"WWW-Authenticate": "Bearer"}
+            return problem(401, "expected the header Authorization: Bearer TOKEN", headers=told)
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._limits.upload_bytes:
+            return problem(413, too_large(self._limits.upload_bytes))
+        if _is_question(scope) and self._under_way >= self._limits.requests:
+            again = {"Retry-After": str(RETRY_AFTER_S)}
+            return problem(429, "too many requests at once: try again", headers=again)
+        return None
+
+    def _is_let_in(self, headers: Headers) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.casefold() != "bearer":
+            given = _cookie(headers.get("cookie", ""))
+        return hmac.compare_digest(given.strip().encode(), self._token)
+
+    @contextmanager
+    def _counted(self, scope: Scope) -> Iterator[None]:
+        counts = int(_is_question(scope))
+        self._under_way += counts
+        self._metrics.under_way.set(self._under_way)
+        try:
+            yield
+        finally:
+            self._under_way -= counts
+            self._metrics.under_way.set(self._under_way)
+
+
+def too_large(most_bytes: int) -> str:
+    """What is said of an upload beyond the limit."""
+    return f"the request is larger than the {most_bytes / 2**20:g} MiB allowed: shrink the picture"
+
+
+def _is_question(scope: Scope) -> bool:
+    """Whether it costs an inference or a ranking."""
+    return bool(scope["method"] == "POST")
+
+
+def _cookie(text: str) -> str:
+    try:
+        cookie = SimpleCookie(text).get(TOKEN_COOKIE)
+    except CookieError:
+        return ""
+    return "" if cookie is None else cookie.value
+
+
+class _Body:
+    """What a request brings, no more of it than allowed."""
+
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self._receive = receive
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self.is_whole = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > self._most_bytes:
+            raise HTTPException(413, too_large(self._most_bytes))
+        self.is_whole = not message.get("more_body", False)
+        return message
+
+
+class _Answer:
+    """What is sent, and its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)

@@ -1,0 +1,99 @@
+"""Questions about a scene: what suits it, which set of products, and its photo."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from starlette.exceptions import HTTPException
+
+from completelook.triton import SceneEmbedding
+from completelook.web import answers
+from completelook.web.json_answer import json_answer, tag_of, tagged
+from completelook.web.problems import NOT_MODIFIED, documented, webp
+from completelook.web.questions import LookQuestion, Question, RankQuestion, body_of, read
+from completelook.web.service import SceneGone, Service
+
+router = APIRouter(prefix="/v1", tags=["scenes"])
+
+Token = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+_ASKING = documented(400, 410, 413, 415, 422, 429, 503)
+_ALWAYS = "private, max-age=86400, immutable"
+
+
+def service_of(request: Request) -> Service:
+    """The service that answers a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+@router.post(
+    "/rank",
+    response_model=answers.RankAnswer,
+    responses=_ASKING,
+    openapi_extra=body_of(RankQuestion),
+)
+async def rank(request: Request) -> Response:
+    """Rank the catalog's products for a scene, category by category."""
+    service = service_of(request)
+    question, photo = await read(request, RankQuestion)
+    token, scene = await _scene(service, question, photo)
+    found = await service.look.rank_scene(
+        scene, service.catalog, question.category, **question.options()
+    )
+    return json_answer(answers.ranked(token, scene.model_id, found))
+
+
+@router.post(
+    "/look",
+    response_model=answers.LookAnswer,
+    responses=_ASKING,
+    openapi_extra=body_of(LookQuestion),
+)
+async def look(request: Request) -> Response:
+    """Find one product a category, so that they suit the scene and one another."""
+    service = service_of(request)
+    question, photo = await read(request, LookQuestion)
+    token, scene = await _scene(service, question, photo)
+    found = await service.look.complete(
+        scene, service.catalog, question.category, **question.options()
+    )
+    return json_answer(answers.looked(token, scene.model_id, found))
+
+
+@router.put("/scenes/{token}", status_code=204, responses=documented(410, 422))
+async def share(request: Request, token: Token) -> Response:
+    """Keep a scene and its photo, so that a link to it still works after a restart."""
+    if not await asyncio.to_thread(service_of(request).scenes.share, token):
+        raise _gone()
+    return Response(status_code=204)
+
+
+@router.get(
+    "/scenes/{token}/picture",
+    response_class=Response,
+    responses=webp() | NOT_MODIFIED | documented(410, 422),
+)
+async def picture(request: Request, token: Token) -> Response:
+    """A scene's photo, shrunk, in WebP."""
+    content = await asyncio.to_thread(service_of(request).scenes.photo, token)
+    if content is None:
+        raise _gone()
+    return tagged(request, content, "image/webp", tag_of(content), _ALWAYS)
+
+
+async def _scene(
+    service: Service, question: Question, photo: bytes | None
+) -> tuple[str, SceneEmbedding]:
+    if question.scene is not None:
+        try:
+            return question.scene, await service.scene_again(question.scene)
+        except SceneGone as error:
+            raise _gone() from error
+    if question.url is not None:
+        photo = await service.download(question.url)
+    assert photo is not None
+    return await service.scene_of(photo)
+
+
+def _gone() -> HTTPException:
+    return HTTPException(410, "the scene is kept no more: send its photo again")
