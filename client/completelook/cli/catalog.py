@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli.pipe import fields_of, print_json
+from completelook.cli.output import fields_of, print_json
 
 commands = typer.Typer(no_args_is_help=True, help="Look after catalogs.")
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="Made by `completelook index`.")]

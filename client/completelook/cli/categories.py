@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli.options import Columns, parse_columns
-from completelook.cli.shared_options import Server, asks_a_server
+from completelook.cli.options import Columns, Server, asks_a_server, parse_columns
 
 
 @asks_a_server

@@ -5,8 +5,9 @@ import typer
 from completelook.cli.options import (
     DEFAULT_MODEL_REPOSITORY,
     ModelRepository,
+    Server,
+    asks_a_server,
 )
-from completelook.cli.shared_options import Server, asks_a_server
 
 
 @asks_a_server

@@ -9,9 +9,11 @@ from completelook.cli.options import (
     EXIT_SKIPPED,
     Columns,
     OnError,
+    Server,
+    asks_a_server,
     parse_columns,
+    reads_pictures,
 )
-from completelook.cli.shared_options import Server, asks_a_server, reads_pictures
 
 if TYPE_CHECKING:
     from completelook.catalog import IndexReport, Shard, Shipment

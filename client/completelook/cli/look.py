@@ -5,9 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from completelook.cli.options import Where, from_0_to_1, parse_where
-from completelook.cli.pipe import closed_pipe_is_no_error, fields_of, print_json
-from completelook.cli.shared_options import Server, asks_a_server, reads_pictures
+from completelook.cli.options import (
+    Server,
+    Where,
+    asks_a_server,
+    from_0_to_1,
+    parse_where,
+    reads_pictures,
+)
+from completelook.cli.output import closed_pipe_is_no_error, fields_of, print_json
 
 if TYPE_CHECKING:
     from completelook.images import PicturePolicy
@@ -84,7 +90,7 @@ def look(
         if as_json:
             _print_json(scene, looks, columns)
         else:
-            from completelook.cli.tables import print_looks
+            from completelook.cli.output import print_looks
 
             print_looks(scene, looks, columns)
     if html is not None:

@@ -9,12 +9,14 @@ import typer
 from completelook.cli.options import (
     EXIT_SKIPPED,
     OnError,
+    Server,
     Where,
+    asks_a_server,
     from_0_to_1,
     parse_where,
+    reads_pictures,
 )
-from completelook.cli.pipe import closed_pipe_is_no_error, fields_of, print_json
-from completelook.cli.shared_options import Server, asks_a_server, reads_pictures
+from completelook.cli.output import closed_pipe_is_no_error, fields_of, print_json
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
@@ -139,7 +141,7 @@ def rank(
 
 def _print_matches(scene: "RankedScene", columns: Sequence[str], *, as_json: bool) -> None:
     if not as_json:
-        from completelook.cli.tables import print_tables
+        from completelook.cli.output import print_tables
 
         print_tables(scene, columns)
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli.shared_options import Server, asks_a_server
+from completelook.cli.options import Server, asks_a_server
 
 _limit = "Limits"
 
@@ -43,14 +43,14 @@ def web(
             metavar="HOST", help="Fetch from no other. Repeatable.", rich_help_panel=_limit
         ),
     ] = None,
-    deny_private: Annotated[
+    allow_private: Annotated[
         bool,
         typer.Option(
-            "--deny-private/--allow-private",
-            help="Fetch pictures from the public internet alone.",
+            "--allow-private",
+            help="Fetch pictures from private addresses as well.",
             rich_help_panel=_limit,
         ),
-    ] = True,
+    ] = False,
     *,
     server: Server,
 ) -> None:
@@ -74,7 +74,7 @@ def web(
         server=server.address,
         credentials=server.credentials,
         pictures=PicturePolicy(
-            max_pixels, tuple(allow_hosts) if allow_hosts else None, deny_private
+            max_pixels, tuple(allow_hosts) if allow_hosts else None, not allow_private
         ),
         limits=Limits(max_upload * 2**20, max_requests, timeout),
         token=token,

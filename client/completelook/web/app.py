@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from completelook.web import health_routes, problems, product_routes, scene_routes
+from completelook.web import problems
 from completelook.web.guard import Guard
 from completelook.web.problems import SCHEMA
+from completelook.web.routes import ROUTERS
 from completelook.web.service import Service, Settings
 
 
@@ -28,8 +29,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for routes in (scene_routes, product_routes, health_routes):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     problems.install(app)
     app.add_middleware(Guard, limits=settings.limits, token=settings.token, metrics=service.metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

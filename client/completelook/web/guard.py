@@ -16,7 +16,7 @@ from completelook.web.metrics import Metrics
 from completelook.web.problems import RETRY_AFTER_S, problem
 
 # A browser sends no header of ours with the picture of an <img>: it may send the token as a cookie.
-TOKEN_COOKIE = "completelook_token"
+COOKIE = "completelook_token"
 _LOCKED = ("/v1/", "/metrics")
 
 
@@ -120,7 +120,7 @@ def _is_question(scope: Scope) -> bool:
 
 def _cookie(text: str) -> str:
     try:
-        cookie = SimpleCookie(text).get(TOKEN_COOKIE)
+        cookie = SimpleCookie(text).get(COOKIE)
     except CookieError:
         return ""
     return "" if cookie is None else cookie.value

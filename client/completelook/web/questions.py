@@ -13,7 +13,7 @@ from completelook.ranking import LookOptions, RankOptions, Variety
 
 PHOTO = "image"  # the form's field for the picture
 _MOST_FIELDS = 1_000
-_TOKEN = r"^[0-9a-f]{64}$"
+_DIGEST = r"^[0-9a-f]{64}$"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,7 +25,9 @@ class Question(BaseModel):
 
     url: str | None = Field(None, max_length=2_000, description="Of a photo.")
     scene: str | None = Field(
-        None, pattern=_TOKEN, description="The token of an answer: no photo, and no inference."
+        None,
+        pattern=_DIGEST,
+        description="The token of an answer: no photo, and no inference.",
     )
 
 

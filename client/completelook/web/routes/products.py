@@ -16,7 +16,7 @@ from completelook.products import Product
 from completelook.web import answers
 from completelook.web.json_answer import tag_of, tagged, tagged_json
 from completelook.web.problems import NOT_MODIFIED, documented, webp
-from completelook.web.scene_routes import service_of
+from completelook.web.routes.scenes import service_of
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from completelook.web.json_answer import json_answer
 from completelook.web.problems import documented
-from completelook.web.scene_routes import service_of
+from completelook.web.routes.scenes import service_of
 
 router = APIRouter(tags=["health"])
 
