@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.explain import overlay, save_overlays, write_report
     from completelook.images import ImageSource, PicturePolicy, load_image, open_image
-    from completelook.ranking import Calibration, Look, Looks, Match, RankedScene, Variety
+    from completelook.ranking import Calibration, Look, Looks, Match, RankedScene, Steering, Variety
     from completelook.triton import Credentials, ProductEmbedding, SceneEmbedding
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "ServerOverloaded",
     "ServerTimeout",
     "ServerUnavailable",
+    "Steering",
     "TableError",
     "UsageError",
     "Variety",
@@ -94,6 +95,7 @@ _HOMES = {
     "ProductEmbedding": "triton",
     "RankedScene": "ranking",
     "SceneEmbedding": "triton",
+    "Steering": "ranking",
     "Variety": "ranking",
     "index": "catalog",
     "load_image": "images",

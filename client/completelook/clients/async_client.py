@@ -28,6 +28,7 @@ from completelook.images import (
     load_image,
 )
 from completelook.ranking import (
+    NO_STEERING,
     Calibration,
     LookOptions,
     Looks,
@@ -39,6 +40,7 @@ from completelook.ranking import (
     rank_scenes,
     require_look_options,
     require_options,
+    steered,
 )
 from completelook.triton import (
     PLAIN,
@@ -149,7 +151,8 @@ class AsyncCompleteLook:
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
-            scene = await self.embed_scene(scene)
+            is_steered = bool(options.get("steering", NO_STEERING))
+            scene = await self.embed_scene(scene, regions=is_steered)
         (ranked,) = await self._ranked([scene], catalog, names, **options)
         return ranked
 
@@ -180,10 +183,12 @@ class AsyncCompleteLook:
         """See CompleteLook.rank_scenes."""
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
+        steering = options.pop("steering", NO_STEERING)
 
         async def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
             try:
-                return source, await self.embed_scene(source, regions=regions)
+                scene = await self.embed_scene(source, regions=regions or bool(steering))
+                return source, steered(scene, steering)
             except ImageError as error:
                 if skipped is None:
                     raise
@@ -227,7 +232,8 @@ class AsyncCompleteLook:
         require_look_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
-            scene = await self.embed_scene(scene)
+            is_steered = bool(options.get("steering", NO_STEERING))
+            scene = await self.embed_scene(scene, regions=is_steered)
         catalog.require_model(scene.model_id, self.server)
         return await asyncio.to_thread(
             complete, scene, catalog, names, calibration=await self.calibration(), **options

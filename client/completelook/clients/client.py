@@ -14,6 +14,7 @@ from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
 from completelook.errors import ContractError, ImageError
 from completelook.images import ANY_PICTURE, ImageSource, PicturePolicy, load_image
 from completelook.ranking import (
+    NO_STEERING,
     Calibration,
     LookOptions,
     Looks,
@@ -25,6 +26,7 @@ from completelook.ranking import (
     rank_scenes,
     require_look_options,
     require_options,
+    steered,
 )
 from completelook.triton import PLAIN, Connection, Credentials, ProductEmbedding, SceneEmbedding
 
@@ -146,7 +148,8 @@ class CompleteLook:
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
-            scene = self.embed_scene(scene)
+            is_steered = bool(options.get("steering", NO_STEERING))
+            scene = self.embed_scene(scene, regions=is_steered)
         return self._ranked([scene], catalog, names, **options)[0]
 
     def _ranked(
@@ -176,10 +179,12 @@ class CompleteLook:
         """
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
+        steering = options.pop("steering", NO_STEERING)
 
         def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
             try:
-                return source, self.embed_scene(source, regions=regions)
+                scene = self.embed_scene(source, regions=regions or bool(steering))
+                return source, steered(scene, steering)
             except ImageError as error:
                 if skipped is None:
                     raise
@@ -226,7 +231,8 @@ class CompleteLook:
         require_look_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
         if not isinstance(scene, SceneEmbedding):
-            scene = self.embed_scene(scene)
+            is_steered = bool(options.get("steering", NO_STEERING))
+            scene = self.embed_scene(scene, regions=is_steered)
         catalog.require_model(scene.model_id, self.server)
         return complete(scene, catalog, names, calibration=self.calibration(), **options)
 

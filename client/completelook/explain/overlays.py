@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from completelook.catalog import CategoryTable
+from completelook.explain.contributions import attention_map
 from completelook.files import replacing
 from completelook.images import open_image
 from completelook.ranking import RankedScene
-from completelook.triton import SceneEmbedding
 
 # Of the attention, what the outlined part of the photo holds.
 SHARE = 0.5
@@ -60,14 +60,6 @@ def save_overlays(
                 overlay(photo, attention).save(beside, "JPEG", quality=90)
             paths.append(path)
     return paths
-
-
-def attention_map(scene: SceneEmbedding, row: int) -> NDArray[np.float32]:
-    """Where the scene's model looked for the category of a row, [14, 14]."""
-    if scene.attention is None:
-        raise ValueError("the scene has no attention: embed it with regions=True")
-    attention: NDArray[np.float32] = scene.attention[row]
-    return attention
 
 
 def shrunk(picture: Image.Image, longest_side: int) -> Image.Image:

@@ -20,11 +20,14 @@ from completelook.ranking.ranking import (
     rank_scenes,
     require_options,
 )
+from completelook.ranking.steering import NO_STEERING, Box, Steering, steered
 from completelook.ranking.variety import NO_VARIETY, Variety
 
 __all__ = [
     "NO_BETTER",
+    "NO_STEERING",
     "NO_VARIETY",
+    "Box",
     "Calibration",
     "Look",
     "LookOptions",
@@ -32,6 +35,7 @@ __all__ = [
     "Match",
     "RankOptions",
     "RankedScene",
+    "Steering",
     "Variety",
     "categories_to_rank",
     "compatible",
@@ -41,4 +45,5 @@ __all__ = [
     "rank_scenes",
     "require_look_options",
     "require_options",
+    "steered",
 ]

@@ -17,6 +17,7 @@ from completelook.products import Amount, read_amount
 from completelook.ranking.best_sets import FoundSet, Slot, best_sets
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.ranking import Match, categories_to_rank, matched, scene_query
+from completelook.ranking.steering import NO_STEERING, Steering, steered
 from completelook.triton import SceneEmbedding
 
 # How much the products' distances among each other count beside those to the scene, which is what
@@ -65,6 +66,7 @@ class LookOptions(TypedDict, total=False):
     where: Sequence[Where]  # only products that meet all of these
     price_column: str  # PRICE_COLUMN where nothing is said
     coherence: float  # in 0..1, COHERENCE where nothing is said
+    steering: Steering  # which parts of the scene count
 
 
 def complete(
@@ -78,6 +80,7 @@ def complete(
     where: Sequence[Where] = (),
     price_column: str = PRICE_COLUMN,
     coherence: float = COHERENCE,
+    steering: Steering = NO_STEERING,
     calibration: Calibration | None = None,
 ) -> Looks:
     """The best looks of some categories for a scene: the best, and the two that come next.
@@ -97,6 +100,7 @@ def complete(
         price_column=price_column,
         coherence=coherence,
     )
+    scene = steered(scene, steering)
     fixed = _fixed(catalog, must)
     names = list(dict.fromkeys([*categories_to_rank(catalog, categories), *fixed]))
     column = price_column if price_column in catalog.info.columns else None
@@ -147,6 +151,7 @@ def require_look_options(
     where: Sequence[Where] = (),
     price_column: str = PRICE_COLUMN,
     coherence: float = COHERENCE,
+    steering: Steering = NO_STEERING,  # noqa: ARG001 - makes sense by itself, or is none
 ) -> tuple[Filter, ...]:
     """The conditions, parsed; whatever the scene, the options must make sense for a catalog.
 

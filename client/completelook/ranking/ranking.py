@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from completelook.catalog import Catalog, Filter, Hits, Where, is_missing
 from completelook.errors import CategoryError, ContractError, NotCalibrated, UsageError
 from completelook.ranking.calibration import Calibration
+from completelook.ranking.steering import NO_STEERING, Steering, steered_all
 from completelook.ranking.variety import NO_VARIETY, Variety, diversified, folded
 from completelook.triton import SceneEmbedding
 
@@ -56,6 +57,7 @@ class RankOptions(TypedDict, total=False):
     min_compatibility: float | None  # in 0..1: only products at or above it, which may be none
     where: Sequence[Where]  # only products that meet all of these, such as `price<50`
     variety: Variety  # how products that are alike share the places
+    steering: Steering  # which parts of the scene count
 
 
 # Nearest products, their embeddings, and the places of those that compete, each before the ones
@@ -72,6 +74,7 @@ def rank(
     min_compatibility: float | None = None,
     where: Sequence[Where] = (),
     variety: Variety = NO_VARIETY,
+    steering: Steering = NO_STEERING,
     calibration: Calibration | None = None,
 ) -> list[Match]:
     """What `rank_many` finds for one scene."""
@@ -83,6 +86,7 @@ def rank(
         min_compatibility=min_compatibility,
         where=where,
         variety=variety,
+        steering=steering,
         calibration=calibration,
     )[0]
 
@@ -96,6 +100,7 @@ def rank_many(
     min_compatibility: float | None = None,
     where: Sequence[Where] = (),
     variety: Variety = NO_VARIETY,
+    steering: Steering = NO_STEERING,
     calibration: Calibration | None = None,
 ) -> list[list[Match]]:
     """The `top` products of one category nearest to each scene; equal ones in the order of ids.
@@ -105,7 +110,7 @@ def rank_many(
 
     Raises CategoryError, ContractError for a scene whose embedding is not finite, CatalogError for
     such a product or an unknown column to group by, ConditionError, UsageError for a `top` below
-    1, and NotCalibrated for a minimum without a calibration.
+    1 and for steering without regions, and NotCalibrated for a minimum without a calibration.
     """
     filters = require_options(
         catalog, top=top, min_compatibility=min_compatibility, where=where, variety=variety
@@ -117,6 +122,7 @@ def rank_many(
             "and restart the server"
         )
     search = _Search(catalog, category, filters, calibration)
+    scenes = steered_all(scenes, steering)
     # What the first question gives is all of the answer, unless many products stand for others.
     found = search.nearest(scenes, variety.pool(top) + variety.folds)
     return [
@@ -270,6 +276,8 @@ def rank_scenes(
     require_options(catalog, **options)
     if not scenes:
         return []
+    # Once for all categories.
+    scenes = steered_all(scenes, options.pop("steering", NO_STEERING))
     found = {
         name: rank_many(scenes, catalog, name, calibration=calibration, **options)
         for name in categories_to_rank(catalog, categories)
@@ -284,6 +292,7 @@ def require_options(
     min_compatibility: float | None = None,
     where: Sequence[Where] = (),
     variety: Variety = NO_VARIETY,
+    steering: Steering = NO_STEERING,  # noqa: ARG001 - makes sense by itself, or is none
 ) -> tuple[Filter, ...]:
     """The conditions, parsed; whatever the scene, the options must make sense for a catalog.
 
