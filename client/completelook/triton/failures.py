@@ -119,10 +119,15 @@ _BY_TEXT = {
 _TO_CONNECT = {
     "Socket closed": _HANGS_UP,
     "reset by peer": _HANGS_UP,
-    "": _Meaning(
+    "refused": _Meaning(
         ServerUnavailable,
         "nothing answers at {server}: start a server with `completelook serve`, or name another "
         "one with --server HOST:PORT",
+    ),
+    "": _Meaning(
+        ServerUnavailable,
+        "no connection to {server} comes about: that machine is off, or what lies between, such as "
+        "a firewall, swallows what is sent there; check the address, then the network ({detail})",
     ),
 }
 
