@@ -136,13 +136,15 @@ def body_of(kind: type[Question]) -> dict[str, Any]:
         for name, own in schema["properties"].items()
     }
     photo = {"type": "string", "format": "binary", "description": "A photo of the scene."}
-    as_form = {**schema, "properties": {PHOTO: photo, **form}}
+    one_of = [{"required": [name]} for name in ("url", "scene", PHOTO)]
+    as_json = {**schema, "oneOf": one_of[:2]}
+    as_form = {**schema, "properties": {PHOTO: photo, **form}, "oneOf": one_of}
     return {
         "requestBody": {
             "required": True,
             "content": {
                 "multipart/form-data": {"schema": as_form},
-                "application/json": {"schema": schema},
+                "application/json": {"schema": as_json},
             },
         }
     }

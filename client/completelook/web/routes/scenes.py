@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from starlette.exceptions import HTTPException
 
+from completelook.ranking import categories_to_rank, require_look_options, require_options
 from completelook.triton import SceneEmbedding
 from completelook.web import answers
 from completelook.web.json_answer import json_answer, tag_of, tagged
@@ -36,10 +37,11 @@ async def rank(request: Request) -> Response:
     """Rank the catalog's products for a scene, category by category."""
     service = service_of(request)
     question, photo = await read(request, RankQuestion)
+    catalog, options = service.catalog, question.options()
+    require_options(catalog, **options)  # What makes no sense costs no inference.
+    names = categories_to_rank(catalog, question.category)
     token, scene = await _scene(service, question, photo)
-    found = await service.look.rank_scene(
-        scene, service.catalog, question.category, **question.options()
-    )
+    found = await service.look.rank_scene(scene, catalog, names, **options)
     return json_answer(answers.ranked(token, scene.model_id, found))
 
 
@@ -53,10 +55,11 @@ async def look(request: Request) -> Response:
     """Find one product a category, so that they suit the scene and one another."""
     service = service_of(request)
     question, photo = await read(request, LookQuestion)
+    catalog, options = service.catalog, question.options()
+    require_look_options(catalog, **options)
+    names = categories_to_rank(catalog, question.category)
     token, scene = await _scene(service, question, photo)
-    found = await service.look.complete(
-        scene, service.catalog, question.category, **question.options()
-    )
+    found = await service.look.complete(scene, catalog, names, **options)
     return json_answer(answers.looked(token, scene.model_id, found))
 
 
