@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from completelook.catalog import format_model_id
+from completelook.catalog import CategoryTable, Hits, format_model_id
+from completelook.explain import contributions, support
 from completelook.products import Product, as_json
-from completelook.ranking import Look, Looks, Match
+from completelook.ranking import Calibration, Look, Looks, Match
+from completelook.triton import SceneEmbedding
 
 
 class MatchAnswer(BaseModel):
@@ -67,6 +71,27 @@ class LookAnswer(SceneAnswer):
     currency: str | None
 
 
+class ExplainedProduct(BaseModel):
+    """Why a product is where it is, region by region, the rows from the top of the photo."""
+
+    id: str
+    category: str
+    distance: float
+    global_distance: float
+    local_distance: float
+    compatibility: float | None
+    contributions: list[list[float]] = Field(description="14 x 14; add up to local_distance.")
+    support: list[list[float]] = Field(
+        description="14 x 14; above 0 where a region speaks for it. Add up to 1 - half of it."
+    )
+
+
+class ExplainAnswer(SceneAnswer):
+    """Products and what each part of the scene says of them."""
+
+    products: list[ExplainedProduct]
+
+
 class ProductAnswer(BaseModel):
     """A product of the catalog."""
 
@@ -114,6 +139,38 @@ def looked(token: str, model_id: int, found: Looks) -> dict[str, Any]:
         "left_out": list(found.left_out),
         "currency": found.currency,
     }
+
+
+def explained(
+    token: str, scene: SceneEmbedding, hits: Hits, table: CategoryTable, fit: Calibration | None
+) -> dict[str, Any]:
+    """An ExplainAnswer. Raises CategoryError for a product that the model cannot rank."""
+    products = []
+    for product, embedding in zip(hits.products, hits.embeddings, strict=True):
+        row = table.resolve(product.category)
+        parts = contributions(scene, row, embedding)  # [14, 14]
+        near = 2 - 2 * float(embedding.astype(np.float64) @ scene.embedding)
+        local = float(parts.sum())
+        distance = (near + local) / 2
+        products.append(
+            {
+                "id": product.id,
+                "category": product.category,
+                "distance": distance,
+                "global_distance": near,
+                "local_distance": local,
+                "compatibility": fit and float(fit.compatibility(np.array(distance))),
+                "contributions": _rounded(parts),
+                "support": _rounded(support(scene, row, embedding)),
+            }
+        )
+    return {"scene": token, "model_id": format_model_id(scene.model_id), "products": products}
+
+
+def _rounded(parts: NDArray[np.float64]) -> list[list[float]]:
+    """A map; 196 parts still add up to within 1e-6."""
+    rounded: list[list[float]] = parts.round(8).tolist()
+    return rounded
 
 
 def described(product: Product) -> dict[str, Any]:

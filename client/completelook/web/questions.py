@@ -5,17 +5,26 @@ from typing import Annotated, Any, TypeVar, get_origin
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from completelook.ranking import LookOptions, RankOptions, Variety
+from completelook.ranking import LookOptions, RankOptions, Steering, Variety
 
 PHOTO = "image"  # the form's field for the picture
-_MOST_FIELDS = 1_000
+_MOST_FIELDS, _MOST_BOXES = 1_000, 100
+_BOX = "left, top, right, bottom as fractions of the photo"
 _DIGEST = r"^[0-9a-f]{64}$"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _corners(given: Any) -> Any:
+    """A form's `0.25,0.5,0.75,1` as JSON has it."""
+    return given.split(",") if isinstance(given, str) else given
+
+
+Box = Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_corners)]
 
 
 class Question(BaseModel):
@@ -29,6 +38,14 @@ class Question(BaseModel):
         pattern=_DIGEST,
         description="The token of an answer: no photo, and no inference.",
     )
+    ignore: list[Box] = Field(
+        [], max_length=_MOST_BOXES, description=f"What does not count: {_BOX}."
+    )
+    focus: list[Box] = Field([], max_length=_MOST_BOXES, description=f"What alone does: {_BOX}.")
+
+    def steering(self) -> Steering:
+        """Which parts of the scene count. Raises UsageError."""
+        return Steering(self.ignore, self.focus)
 
 
 class RankQuestion(Question):
@@ -49,6 +66,7 @@ class RankQuestion(Question):
             "min_compatibility": self.min_compatibility,
             "where": self.where,
             "variety": Variety(self.group_by, self.fold_duplicates, self.diversity),
+            "steering": self.steering(),
         }
 
 
@@ -72,7 +90,14 @@ class LookQuestion(Question):
             "where": self.where,
             "price_column": self.price_column,
             "coherence": self.coherence,
+            "steering": self.steering(),
         }
+
+
+class ExplainQuestion(Question):
+    """What each part of a scene adds to the distance of some products."""
+
+    product: list[str] = Field(min_length=1, max_length=100, description="Ids.")
 
 
 Asked = TypeVar("Asked", bound=Question)
@@ -131,10 +156,7 @@ def _form_values(form: FormData, kind: type[Question]) -> dict[str, Any]:
 def body_of(kind: type[Question]) -> dict[str, Any]:
     """How the OpenAPI page describes the body of a question."""
     schema = kind.model_json_schema()
-    form = {
-        name: next((each for each in own.get("anyOf", ()) if each != {"type": "null"}), None) or own
-        for name, own in schema["properties"].items()
-    }
+    form = {name: _as_form(own) for name, own in schema["properties"].items()}
     photo = {"type": "string", "format": "binary", "description": "A photo of the scene."}
     one_of = [{"required": [name]} for name in ("url", "scene", PHOTO)]
     as_json = {**schema, "oneOf": one_of[:2]}
@@ -148,3 +170,11 @@ def body_of(kind: type[Question]) -> dict[str, Any]:
             },
         }
     }
+
+
+def _as_form(own: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a field as a form has it: texts, none of them null or a list of its own."""
+    if own.get("items", {}).get("type") == "array":
+        return {**own, "items": {"type": "string", "pattern": "^[^,]+(,[^,]+){3}$"}}
+    options = [each for each in own.get("anyOf", ()) if each != {"type": "null"}]
+    return options[0] if options else own

@@ -49,6 +49,12 @@ class Kept(Generic[Value]):
                 self._values.move_to_end(key)
             return value
 
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._values.clear()
+            self._bytes = 0
+
     def put(self, key: str, value: Value) -> None:
         """Keep a value, at the cost of others."""
         with self._lock:

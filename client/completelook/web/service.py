@@ -4,15 +4,22 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from completelook.catalog import Catalog
+from starlette.exceptions import HTTPException
+
+from completelook.catalog import Catalog, Hits
 from completelook.clients import AsyncCompleteLook
-from completelook.errors import CompleteLookError
+from completelook.errors import (
+    CatalogDamaged,
+    CatalogError,
+    CatalogUnavailable,
+    CompleteLookError,
+)
 from completelook.files import cache_folder
 from completelook.golden import golden_image
 from completelook.images import PicturePolicy, download, load_image
@@ -45,8 +52,28 @@ class Settings:
     scenes: Path = field(default_factory=lambda: cache_folder() / "scenes")  # the shared ones
 
 
-class SceneGone(LookupError):
+class SceneGone(HTTPException):
     """A scene that is kept no more, or never was."""
+
+    def __init__(self) -> None:
+        super().__init__(410, "the scene is kept no more: send its photo again")
+
+
+class NoSuchProduct(HTTPException):
+    """A product that the catalog does not hold."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        super().__init__(404, f"the catalog does not hold {', '.join(map(repr, ids))}")
+
+
+def products_of(catalog: Catalog, ids: Sequence[str]) -> Hits:
+    """The products of some ids. Raises NoSuchProduct, CatalogDamaged, CatalogUnavailable."""
+    try:
+        return catalog.get(ids)
+    except (CatalogDamaged, CatalogUnavailable):
+        raise
+    except CatalogError as error:
+        raise NoSuchProduct(ids) from error
 
 
 class Service:
@@ -99,7 +126,7 @@ class Service:
         """A scene by its token, without asking the model. Raises SceneGone."""
         scene = self.scenes.remembered(token) or await asyncio.to_thread(self.scenes.find, token)
         if scene is None or scene.model_id != self.catalog.model_id:
-            raise SceneGone(token)
+            raise SceneGone
         self.metrics.scenes.labels("token").inc()
         return scene
 
@@ -139,9 +166,13 @@ class Service:
                 # A copy, so that questions under way keep to the one they began with.
                 fresh = copy.copy(self.catalog)
                 if await asyncio.to_thread(fresh.refresh):
-                    self.catalog = fresh
+                    self._go_over(fresh)
             except CompleteLookError as error:
                 _log.warning("the catalog is kept as it was: %s", error)
+
+    def _go_over(self, fresh: Catalog) -> None:
+        self.catalog = fresh
+        self.pictures.clear()
 
     def without_places(self, text: str) -> str:
         """A text for strangers: where the catalog and the model are is not for them."""

@@ -8,15 +8,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from completelook.catalog import Catalog, format_model_id
-from completelook.errors import CatalogDamaged, CatalogError, CatalogUnavailable, ImageError
+from completelook.catalog import format_model_id
+from completelook.errors import ImageError
 from completelook.explain import shrunk
 from completelook.images import PicturePolicy, is_url, open_image
-from completelook.products import Product
 from completelook.web import answers
 from completelook.web.json_answer import tag_of, tagged, tagged_json
 from completelook.web.problems import NOT_MODIFIED, documented, webp
 from completelook.web.routes.scenes import service_of
+from completelook.web.service import products_of
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -60,10 +60,11 @@ async def picture(
 ) -> Response:
     """A product's picture in WebP, no side longer than `side` pixels."""
     service = service_of(request)
-    product = await asyncio.to_thread(_product, service.catalog, product_id)
-    key = f"{side}:{product.image}"
+    key = f"{side}:{product_id}"
     content = service.pictures.get(key)
     if content is None:
+        hits = await asyncio.to_thread(products_of, service.catalog, [product_id])
+        product = hits.products[0]
         run = service.in_download_thread if is_url(product.image) else asyncio.to_thread
         try:
             content = await run(_webp, product.image, int(side), service.settings.pictures)
@@ -81,17 +82,8 @@ async def picture(
 )
 async def product(request: Request, product_id: ProductId) -> Response:
     """A product of the catalog, with the shop's own columns."""
-    found = await asyncio.to_thread(_product, service_of(request).catalog, product_id)
-    return tagged_json(request, answers.described(found))
-
-
-def _product(catalog: Catalog, product_id: str) -> Product:
-    try:
-        return catalog.get([product_id]).products[0]
-    except (CatalogDamaged, CatalogUnavailable):
-        raise
-    except (CatalogError, UnicodeError) as error:
-        raise HTTPException(404, f"the catalog holds no product {product_id!r}") from error
+    hits = await asyncio.to_thread(products_of, service_of(request).catalog, [product_id])
+    return tagged_json(request, answers.described(hits.products[0]))
 
 
 def _webp(source: str, side: int, policy: PicturePolicy) -> bytes:

@@ -4,15 +4,26 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from starlette.exceptions import HTTPException
 
-from completelook.ranking import categories_to_rank, require_look_options, require_options
+from completelook.ranking import (
+    categories_to_rank,
+    require_look_options,
+    require_options,
+    steered,
+)
 from completelook.triton import SceneEmbedding
 from completelook.web import answers
 from completelook.web.json_answer import json_answer, tag_of, tagged
 from completelook.web.problems import NOT_MODIFIED, documented, webp
-from completelook.web.questions import LookQuestion, Question, RankQuestion, body_of, read
-from completelook.web.service import SceneGone, Service
+from completelook.web.questions import (
+    ExplainQuestion,
+    LookQuestion,
+    Question,
+    RankQuestion,
+    body_of,
+    read,
+)
+from completelook.web.service import SceneGone, Service, products_of
 
 router = APIRouter(prefix="/v1", tags=["scenes"])
 
@@ -56,18 +67,38 @@ async def look(request: Request) -> Response:
     service = service_of(request)
     question, photo = await read(request, LookQuestion)
     catalog, options = service.catalog, question.options()
-    require_look_options(catalog, **options)
+    await asyncio.to_thread(require_look_options, catalog, **options)
     names = categories_to_rank(catalog, question.category)
     token, scene = await _scene(service, question, photo)
     found = await service.look.complete(scene, catalog, names, **options)
     return json_answer(answers.looked(token, scene.model_id, found))
 
 
+@router.post(
+    "/explain",
+    response_model=answers.ExplainAnswer,
+    responses=documented(404) | _ASKING,
+    openapi_extra=body_of(ExplainQuestion),
+)
+async def explain(request: Request) -> Response:
+    """Say what each part of a scene adds to the distance of some products."""
+    service = service_of(request)
+    question, photo = await read(request, ExplainQuestion)
+    catalog, steering = service.catalog, question.steering()
+    hits = await asyncio.to_thread(products_of, catalog, question.product)
+    token, scene = await _scene(service, question, photo)
+    calibration = await service.look.calibration()
+    answer = await asyncio.to_thread(
+        answers.explained, token, steered(scene, steering), hits, catalog.categories, calibration
+    )
+    return json_answer(answer)
+
+
 @router.put("/scenes/{token}", status_code=204, responses=documented(410, 422))
 async def share(request: Request, token: Token) -> Response:
     """Keep a scene and its photo, so that a link to it still works after a restart."""
     if not await asyncio.to_thread(service_of(request).scenes.share, token):
-        raise _gone()
+        raise SceneGone
     return Response(status_code=204)
 
 
@@ -80,7 +111,7 @@ async def picture(request: Request, token: Token) -> Response:
     """A scene's photo, shrunk, in WebP."""
     content = await asyncio.to_thread(service_of(request).scenes.photo, token)
     if content is None:
-        raise _gone()
+        raise SceneGone
     return tagged(request, content, "image/webp", tag_of(content), _ALWAYS)
 
 
@@ -88,15 +119,8 @@ async def _scene(
     service: Service, question: Question, photo: bytes | None
 ) -> tuple[str, SceneEmbedding]:
     if question.scene is not None:
-        try:
-            return question.scene, await service.scene_again(question.scene)
-        except SceneGone as error:
-            raise _gone() from error
+        return question.scene, await service.scene_again(question.scene)
     if question.url is not None:
         photo = await service.download(question.url)
     assert photo is not None
     return await service.scene_of(photo)
-
-
-def _gone() -> HTTPException:
-    return HTTPException(410, "the scene is kept no more: send its photo again")
