@@ -297,9 +297,43 @@ def test_explain_writes_pictures_and_leaves_stdout_alone(
     plain = run("rank", scene, "--catalog", catalog_path)
     code, out, err = run("rank", scene, "--catalog", catalog_path, "--explain", tmp_path / "maps")
     assert (code, out) == plain[:2]
-    assert "2 pictures" in err
-    with Image.open(tmp_path / "maps" / "room--Home-Rugs.jpg") as overlay:
-        assert overlay.size == (64, 40)
+    assert "wrote explain.json and 8 pictures" in err
+    for name in ("room--Home-Rugs.png", "room--Home-Rugs--3-rug-1.png"):
+        with Image.open(tmp_path / "maps" / name) as overlay:
+            assert overlay.size == (64, 40)
+
+
+# Rugs attend to regions 0 and 1, half and half, which products 0 and 1 suit.
+@pytest.mark.parametrize(
+    ("arguments", "first", "local_distance"),
+    [
+        ([], "rug-0", 1.0),
+        (["--ignore", "0,0,0.0714285714,0.2"], "rug-1", 0.0),
+        (["--focus", "0,0,0.0714285714,0.2", "--focus", "0.5,0.5,0.6,0.6"], "rug-0", 0.0),
+    ],
+    ids=["the whole photo", "a region ignored", "that region alone"],
+)
+def test_parts_of_a_photo_are_left_out_or_looked_at_alone(
+    run, catalog_path: Path, tmp_path: Path, arguments, first: str, local_distance: float
+) -> None:
+    picture(9).save(tmp_path / "nine.png")
+    for command in ("rank", "look"):
+        names = ["--slots" if command == "look" else "--category", "rugs"]
+        line = [command, tmp_path / "nine.png", "--catalog", catalog_path, "--json", *names]
+        code, out, err = run(*line, *arguments)
+        assert (code, err) == (0, "")
+        found = json.loads(out.splitlines()[0])
+        match = found["matches"][0] if command == "look" else found
+        assert match["id"] == first
+        assert match["local_distance"] == pytest.approx(local_distance, abs=1e-6)
+
+
+@pytest.mark.parametrize("box", ["0,0,2,1", "a,b,c,d", "0,0,1", "0,0,1,1"])
+def test_a_box_that_makes_no_sense_is_wrong_usage(run, scene, catalog_path, triton, box) -> None:
+    code, out, err = run("rank", scene, "--catalog", catalog_path, "--ignore", box)
+    assert (code, out) == (2, "")
+    assert box in err
+    assert not triton.calls
 
 
 def test_html_writes_a_page_and_leaves_stdout_alone(

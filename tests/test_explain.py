@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from completelook import Catalog, CompleteLook
-from completelook.explain import attention_map, overlay, save_overlays, shrunk
+from completelook import Catalog, CompleteLook, RankedScene, SceneEmbedding
+from completelook.explain import attention_map, marked, overlay, shrunk, write_explanation
 from completelook.images import open_image
-from fakes import CATEGORIES, picture
+from completelook.ranking import Steering, rank_scene
+from fakes import CATEGORIES, MODEL_ID, axis, picture
 from PIL import ExifTags, Image
 
 RED = (200, 30, 20)
@@ -77,7 +79,54 @@ def test_a_map_of_nothing_is_no_division_by_zero() -> None:
     assert overlay(Image.new("RGB", (28, 28)), np.zeros((14, 14), np.float32)).size == (28, 28)
 
 
-def test_one_picture_per_scene_and_category_under_safe_names(
+CORNERS = [(0, 0), (0, 13), (13, 0), (13, 13)]
+
+
+def looking_at(row: int, column: int) -> SceneEmbedding:
+    """A scene of which every category attends to one region alone, which product 3 suits."""
+    attention = np.stack([one_hot(row, column)] * len(CATEGORIES))
+    regions = np.stack([axis(3)] * 196)
+    contexts = attention.reshape(-1, 196) @ regions
+    return SceneEmbedding(axis(9), contexts, MODEL_ID, attention, regions)
+
+
+def saved_photo(path: Path, shown_size: tuple[int, int], orientation: int | None) -> None:
+    """A red photo that is shown in a size; turned by its EXIF, the file holds another one."""
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ExifTags.Base.Orientation] = orientation
+    width, height = shown_size
+    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    Image.new("RGB", size, RED).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(("row", "column"), CORNERS)
+@pytest.mark.parametrize(
+    ("size", "orientation"),
+    [((280, 140), None), ((140, 280), None), ((140, 280), 6), ((280, 140), 8), ((280, 140), 3)],
+    ids=["landscape", "portrait", "turned right", "turned left", "upside down"],
+)
+def test_the_pictures_of_a_category_and_of_its_product_light_up_the_same_corner(
+    catalog: Catalog, tmp_path: Path, size, orientation, row: int, column: int
+) -> None:
+    saved_photo(tmp_path / "red.png", size, orientation)
+    scene = looking_at(row, column)
+    matches = rank_scene(scene, catalog, ["Rugs"], top=1)
+    ranked = RankedScene(str(tmp_path / "red.png"), scene, matches)
+    pictures = write_explanation(tmp_path / "why", [ranked], catalog)
+    assert [path.name for path in pictures] == [
+        "red--Home-Rugs.png",
+        "red--Home-Rugs--1-rug-3.png",
+    ]
+    for path in pictures:
+        with Image.open(path) as drawn:
+            assert drawn.size == size
+            rows, columns = np.nonzero(in_color(drawn))
+        assert rows.mean() // (size[1] / 14) == row
+        assert columns.mean() // (size[0] / 14) == column
+
+
+def test_an_explanation_holds_the_parts_of_every_distance_and_a_few_pictures(
     look: CompleteLook, catalog: Catalog, tmp_path: Path
 ) -> None:
     sources = []
@@ -85,19 +134,64 @@ def test_one_picture_per_scene_and_category_under_safe_names(
         (tmp_path / folder).mkdir()
         sources.append(str(tmp_path / folder / "my room: 1.png"))
         picture(3, (60, 30)).save(sources[-1])
-    scenes = list(look.rank_scenes(sources, catalog, regions=True))
+    scenes = list(look.rank_scenes(sources, catalog, top=5, regions=True))
+    steering = Steering(ignore=[(0.5, 0, 1, 1)])
 
-    paths = save_overlays(scenes, catalog.categories, tmp_path / "out" / "deep")
+    pictures = write_explanation(tmp_path / "out" / "deep", scenes, catalog, steering=steering)
 
-    assert [path.name for path in paths] == [
-        "my-room-1--Home-Rugs.jpg",
-        "my-room-1--Garden-Chairs.jpg",
-        "my-room-1-2--Home-Rugs.jpg",
-        "my-room-1-2--Garden-Chairs.jpg",
+    names = [path.name for path in pictures]
+    assert names[:5] == [
+        "my-room-1--Home-Rugs.png",
+        "my-room-1--Home-Rugs--1-rug-3.png",
+        "my-room-1--Home-Rugs--2-rug-0.png",
+        "my-room-1--Home-Rugs--3-rug-1.png",
+        "my-room-1--Garden-Chairs.png",
     ]
-    for path in paths:
+    assert names[8] == "my-room-1-2--Home-Rugs.png"
+    assert {path.name for path in (tmp_path / "out" / "deep").iterdir()} == {
+        *names,
+        "explain.json",
+    }
+    for path in pictures:
         with Image.open(path) as saved:
             assert saved.size == (60, 30)
+    told = json.loads((tmp_path / "out" / "deep" / "explain.json").read_text())
+    assert told["steering"] == {"ignore": [[0.5, 0, 1, 1]], "focus": []}
+    assert told["model_id"] == "0000000000001234"
+    for scene, own in zip(scenes, told["scenes"], strict=True):
+        assert own["scene"] == scene.source
+        for category, matches in zip(own["categories"], scene.matches.values(), strict=True):
+            assert np.sum(category["attention"]) == pytest.approx(1)
+            assert [each["id"] for each in category["products"]] == [each.id for each in matches]
+            for product, match in zip(category["products"], matches, strict=True):
+                assert np.shape(product["contributions"]) == (14, 14)
+                total = np.sum(product["contributions"])
+                assert total == pytest.approx(match.local_distance, abs=1e-5)
+                assert product["local_distance"] == match.local_distance
+
+
+def test_a_category_where_nothing_fits_is_explained_by_where_the_model_looked(
+    look: CompleteLook, catalog: Catalog, scene: Path, tmp_path: Path
+) -> None:
+    nothing = ["name=none"]
+    scenes = list(look.rank_scenes([str(scene)], catalog, ["Rugs"], where=nothing, regions=True))
+    assert [path.name for path in write_explanation(tmp_path / "out", scenes, catalog)] == [
+        "room--Home-Rugs.png"
+    ]
+    told = json.loads((tmp_path / "out" / "explain.json").read_text())
+    assert told["scenes"][0]["categories"][0]["products"] == []
+
+
+def test_what_is_ignored_is_crossed_out_and_what_is_in_focus_framed() -> None:
+    photo = Image.new("RGB", (280, 140), RED)
+    steering = Steering(ignore=[(0, 0, 0.5, 1)], focus=[(0.25, 0, 0.75, 1)])
+    drawn = np.asarray(marked(photo, steering))  # [height, width, 3]
+    assert (np.asarray(photo) == RED).all()
+    is_mark = (drawn != RED).any(axis=2)
+    assert is_mark[70, 69:72].any()  # where the cross's lines meet
+    assert is_mark[0, :210].all()
+    assert is_mark[50, 208:212].any()
+    assert not is_mark[:, 215:].any()
 
 
 def test_a_large_photo_is_shrunk_in_its_own_aspect() -> None:
@@ -120,5 +214,5 @@ def test_a_picture_that_cannot_be_written_whole_is_not_written_at_all(
     scenes = list(look.rank_scenes([str(scene)], catalog, regions=True))
     monkeypatch.setattr(Image.Image, "save", fill_the_disk)
     with pytest.raises(OSError, match="No space"):
-        save_overlays(scenes, catalog.categories, tmp_path / "out")
+        write_explanation(tmp_path / "out", scenes, catalog)
     assert not list((tmp_path / "out").iterdir())

@@ -80,7 +80,7 @@ def test_a_steered_distance_is_the_papers_sum_over_the_regions_that_are_left(
         for x, y in [((column + 0.5) / 14, (row + 0.5) / 14)]
     ]
     if not any(left):
-        with pytest.raises(UsageError, match="leaves nothing"):
+        with pytest.raises(UsageError, match="nothing of the photo"):
             Steering(ignore, focus)
         return
     found = steered(scene, Steering(ignore, focus))
@@ -133,7 +133,7 @@ def test_attention_that_underflows_outside_the_box_still_sums_to_1(elsewhere: fl
     ids=str,
 )
 def test_what_is_no_box_is_refused_with_the_way_out(box) -> None:
-    with pytest.raises(UsageError, match=r"as fractions of the photo.*divide pixels"):
+    with pytest.raises(UsageError, match=r"in fractions of the photo.*divide pixels"):
         Steering(ignore=[box])
     with pytest.raises(UsageError, match="focus"):
         Steering(focus=[box])
@@ -149,7 +149,7 @@ def test_what_is_no_box_is_refused_with_the_way_out(box) -> None:
     ids=["all", "all in two", "the focus"],
 )
 def test_to_leave_nothing_to_look_at_is_refused(boxes) -> None:
-    with pytest.raises(UsageError, match="leaves nothing of the photo to look at"):
+    with pytest.raises(UsageError, match="nothing of the photo is left to look at"):
         Steering(**boxes)
 
 

@@ -26,7 +26,7 @@ from completelook.errors import (
 if TYPE_CHECKING:
     from completelook.catalog import Catalog, CategoryTable, Condition, IndexReport, index
     from completelook.clients import AsyncCompleteLook, CompleteLook
-    from completelook.explain import overlay, save_overlays, write_report
+    from completelook.explain import overlay, write_explanation, write_report
     from completelook.images import ImageSource, PicturePolicy, load_image, open_image
     from completelook.ranking import Calibration, Look, Looks, Match, RankedScene, Steering, Variety
     from completelook.triton import Credentials, ProductEmbedding, SceneEmbedding
@@ -72,7 +72,7 @@ __all__ = [
     "load_image",
     "open_image",
     "overlay",
-    "save_overlays",
+    "write_explanation",
     "write_report",
 ]
 
@@ -101,7 +101,7 @@ _HOMES = {
     "load_image": "images",
     "open_image": "images",
     "overlay": "explain",
-    "save_overlays": "explain",
+    "write_explanation": "explain",
     "write_report": "explain",
 }
 

@@ -12,16 +12,18 @@ from completelook.cli.options import (
     from_0_to_1,
     parse_where,
     reads_pictures,
+    steers,
 )
 from completelook.cli.output import closed_pipe_is_no_error, fields_of, print_json
 
 if TYPE_CHECKING:
     from completelook.images import PicturePolicy
-    from completelook.ranking import LookOptions, Looks
+    from completelook.ranking import LookOptions, Looks, Steering
 
 
 @asks_a_server
 @reads_pictures
+@steers
 def look(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="A photo: a path or URL.")],
     catalog: Annotated[str, typer.Option(metavar="CATALOG", help="Made by `completelook index`.")],
@@ -63,6 +65,7 @@ def look(
     *,
     server: Server,
     pictures: "PicturePolicy",
+    steering: "Steering",
 ) -> None:
     """Find one product a category so that they suit the scene and one another.
 
@@ -75,6 +78,7 @@ def look(
         "must": must or (),
         "where": parse_where(where),
         "price_column": price_column,
+        "steering": steering,
     }
     if more is not None:
         options["more"] = more

@@ -15,17 +15,19 @@ from completelook.cli.options import (
     from_0_to_1,
     parse_where,
     reads_pictures,
+    steers,
 )
 from completelook.cli.output import closed_pipe_is_no_error, fields_of, print_json
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
     from completelook.images import PicturePolicy
-    from completelook.ranking import RankedScene
+    from completelook.ranking import RankedScene, Steering
 
 
 @asks_a_server
 @reads_pictures
+@steers
 def rank(
     scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
     catalog: Annotated[
@@ -74,7 +76,11 @@ def rank(
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a picture per category: where the model looked."),
+        typer.Option(
+            metavar="DIR",
+            help="Write why: pictures of where the model looked and what speaks for the first "
+            "products, and explain.json with each region's part of every distance.",
+        ),
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="About one scene of several that cannot be read.")
@@ -82,6 +88,7 @@ def rank(
     *,
     server: Server,
     pictures: "PicturePolicy",
+    steering: "Steering",
 ) -> None:
     """Rank the products of a catalog that complement each scene.
 
@@ -114,6 +121,7 @@ def rank(
             min_compatibility=min_compatibility,
             where=conditions,
             variety=variety,
+            steering=steering,
             regions=keep_regions,
             # One scene that cannot be read is an error of its own.
             skipped=skip if on_error is OnError.SKIP and len(scenes) > 1 else None,
@@ -126,10 +134,10 @@ def rank(
     if len(skips) == len(scenes):
         raise skips[0]
     if explain is not None:
-        from completelook.explain import save_overlays
+        from completelook.explain import INDEX, write_explanation
 
-        paths = save_overlays(ranked, opened.categories, explain)
-        typer.echo(f"wrote {len(paths)} pictures to {explain}", err=True)
+        drawn = write_explanation(explain, ranked, opened, steering=steering)
+        typer.echo(f"wrote {INDEX} and {len(drawn)} pictures to {explain}", err=True)
     if html is not None:
         from completelook.explain import write_report
 

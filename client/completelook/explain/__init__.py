@@ -1,19 +1,23 @@
 """Explanations: where the model looked, and pages that show it."""
 
 from completelook.explain.contributions import attention_map, contributions, support
+from completelook.explain.explanation import INDEX, PRODUCTS_DRAWN, write_explanation
 from completelook.explain.look_page import write_look
-from completelook.explain.overlays import overlay, save_overlays, shrunk
+from completelook.explain.overlays import marked, overlay, shrunk
 from completelook.explain.report import EmbeddedPicture, embedded_picture, write_report
 
 __all__ = [
+    "INDEX",
+    "PRODUCTS_DRAWN",
     "EmbeddedPicture",
     "attention_map",
     "contributions",
     "embedded_picture",
+    "marked",
     "overlay",
-    "save_overlays",
     "shrunk",
     "support",
+    "write_explanation",
     "write_look",
     "write_report",
 ]

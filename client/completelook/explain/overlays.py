@@ -1,32 +1,25 @@
 """Explanations: where in a scene the model looked for a category, drawn on the photo."""
 
-import re
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
-from completelook.catalog import CategoryTable
-from completelook.explain.contributions import attention_map
-from completelook.files import replacing
-from completelook.images import open_image
-from completelook.ranking import RankedScene
+from completelook.ranking import Steering
 
 # Of the attention, what the outlined part of the photo holds.
 SHARE = 0.5
 # The rest of the photo is gray: darker, and lifted off black so that it stays recognizable.
 _REST_CONTRAST, _REST_LIFT = 0.45, 50
 _OUTLINE_COLOR, _OUTLINE_EDGE_COLOR = (255, 176, 0), (20, 20, 20)
+_FOCUS_COLOR, _IGNORE_COLOR = (60, 160, 255), (230, 60, 60)
 _OUTLINE_OF_SIDE = 1 / 300
 # Fine enough to find the level at which a map is cut.
 _FINE = (112, 112)
-_LONGEST_SIDE = 1600
 
 
-def overlay(photo: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
+def overlay(photo: Image.Image, attention: NDArray[np.floating[Any]]) -> Image.Image:
     """The photo with what holds half of an attention map [14, 14] outlined in its own colors.
 
     It is the smallest such part; the rest is gray. A map that is even all over thus shows half of
@@ -43,23 +36,21 @@ def overlay(photo: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(drawn.round().clip(0, 255).astype(np.uint8))
 
 
-def save_overlays(
-    scenes: Sequence[RankedScene], categories: CategoryTable, directory: Path
-) -> list[Path]:
-    """Write one JPEG per scene, embedded with regions, and ranked category.
-
-    Raises ImageError, OSError.
-    """
-    paths = []
-    for scene, scene_name in zip(scenes, _scene_names(scenes), strict=True):
-        photo = shrunk(open_image(scene.source), _LONGEST_SIDE)
-        for category in scene.matches:
-            path = directory / f"{scene_name}--{_file_name(category)}.jpg"
-            attention = attention_map(scene.embedding, categories.resolve(category))
-            with replacing(path) as beside:
-                overlay(photo, attention).save(beside, "JPEG", quality=90)
-            paths.append(path)
-    return paths
+def marked(photo: Image.Image, steering: Steering) -> Image.Image:
+    """A copy of the photo with the parts to ignore crossed out, and those in focus framed."""
+    copy = photo.convert("RGB")
+    pen = ImageDraw.Draw(copy)
+    width = max(1, round(max(photo.size) * _OUTLINE_OF_SIDE))
+    for color, boxes in ((_FOCUS_COLOR, steering.focus), (_IGNORE_COLOR, steering.ignore)):
+        for box in boxes:
+            left, top, right, bottom = (
+                round(share * (side - 1)) for share, side in zip(box, 2 * photo.size, strict=True)
+            )
+            pen.rectangle((left, top, right, bottom), outline=color, width=width)
+            if color == _IGNORE_COLOR:
+                pen.line((left, top, right, bottom), color, width)
+                pen.line((left, bottom, right, top), color, width)
+    return copy
 
 
 def shrunk(picture: Image.Image, longest_side: int) -> Image.Image:
@@ -69,23 +60,7 @@ def shrunk(picture: Image.Image, longest_side: int) -> Image.Image:
     return copy
 
 
-def _scene_names(scenes: Sequence[RankedScene]) -> list[str]:
-    """A file name for each scene; scenes of one name are numbered from the second on."""
-    seen: Counter[str] = Counter()
-    names = []
-    for scene in scenes:
-        name = _file_name(Path(scene.source).stem)
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return names
-
-
-def _file_name(text: str) -> str:
-    """The text as part of a file name on any system: its words, joined by hyphens."""
-    return "-".join(re.findall(r"\w+", text)) or "unnamed"
-
-
-def _looked_at(attention: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _looked_at(attention: NDArray[np.floating[Any]], size: tuple[int, int]) -> NDArray[np.bool_]:
     """The part of a picture of a size (width, height) that holds SHARE of a map.
 
     A mask [height, width], of the map as it is between the regions' centers.

@@ -8,6 +8,7 @@ whole, f_s, stays as the model saw it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,8 @@ class Steering:
             object.__setattr__(self, name, boxes)
         if self.shares.mean() < _LEAST_AREA:
             raise UsageError(
-                f"to ignore {list(self.ignore)} and focus on {list(self.focus) or 'the rest'} "
-                "leaves nothing of the photo to look at: make a box smaller, or leave one out"
+                f"nothing of the photo is left to look at: to ignore {_listed(self.ignore)}, in "
+                f"focus {_listed(self.focus)}: make a box smaller, or leave one out"
             )
 
     def __bool__(self) -> bool:
@@ -76,10 +77,20 @@ def _box(name: str, given: Iterable[float]) -> Box:
         is_box = False
     if not is_box:
         raise UsageError(
-            f"{name}: {given!r} is no box: expected left, top, right, bottom as fractions of the "
-            "photo's width and height, as in 0.25, 0.5, 0.75, 1: divide pixels by these"
+            f"{name}: {_shown(given)} is no box: expected LEFT,TOP,RIGHT,BOTTOM in fractions of "
+            "the photo's width and height, as in 0.25,0.5,0.75,1: divide pixels by these"
         )
     return left, top, right, bottom
+
+
+def _listed(boxes: Sequence[Box]) -> str:
+    return " and ".join(map(_shown, boxes)) or "all the rest"
+
+
+def _shown(given: Any) -> str:
+    if not isinstance(given, list | tuple):
+        return repr(given)
+    return ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in given)
 
 
 def steered(scene: SceneEmbedding, steering: Steering) -> SceneEmbedding:

@@ -11,7 +11,7 @@ from completelook.cli.options.common import (
     parse_columns,
     parse_where,
 )
-from completelook.cli.options.groups import Server, asks_a_server, reads_pictures
+from completelook.cli.options.groups import Server, asks_a_server, reads_pictures, steers
 
 __all__ = [
     "DEFAULT_MODEL_REPOSITORY",
@@ -26,4 +26,5 @@ __all__ = [
     "parse_columns",
     "parse_where",
     "reads_pictures",
+    "steers",
 ]

@@ -1,4 +1,4 @@
-"""Options that come in groups: how to reach a server, and which pictures are read."""
+"""Options that come in groups: a server, which pictures are read, which parts of one count."""
 
 import functools
 import inspect
@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from completelook.clients import CompleteLook
     from completelook.images import PicturePolicy
+    from completelook.ranking import Steering
     from completelook.triton import Credentials
 
 
@@ -41,6 +42,11 @@ def asks_a_server(command: Command) -> Command:
 def reads_pictures(command: Command) -> Command:
     """Give a command the options of a PicturePolicy, which it gets as one argument `pictures`."""
     return _with_options(command, "pictures", _pictures)
+
+
+def steers(command: Command) -> Command:
+    """Give a command the options of Steering, which it gets as one argument `steering`."""
+    return _with_options(command, "steering", _steering)
 
 
 def _with_options(command: Command, argument: str, build: Callable[..., Any]) -> Command:
@@ -138,3 +144,24 @@ def _pictures(
     from completelook.images import PicturePolicy
 
     return PicturePolicy(max_pixels, tuple(allow_hosts) if allow_hosts else None, deny_private)
+
+
+def _boxes(doing: str) -> Any:
+    return typer.Option(
+        metavar="LEFT,TOP,RIGHT,BOTTOM",
+        help=f"{doing} this part of the photo, in fractions of its width and height: "
+        "0,0.5,0.5,1 is the lower left quarter. Repeatable.",
+        rich_help_panel="What counts",
+    )
+
+
+def _steering(
+    ignore: Annotated[list[str] | None, _boxes("Leave out")] = None,
+    focus: Annotated[list[str] | None, _boxes("Look at nothing but")] = None,
+) -> "Steering":
+    from completelook.ranking import Steering
+
+    def parsed(given: list[str] | None) -> list[Any]:
+        return [text.split(",") for text in given or ()]  # What is no box is for it to refuse.
+
+    return Steering(parsed(ignore), parsed(focus))
