@@ -114,6 +114,8 @@ def test_rank_json_is_one_object_per_product(run, scene: Path, catalog_path: Pat
         "compatibility": None,
         "product": {"name": "The chair <3>"},
         "folded": [],
+        "model_rank": None,
+        "moved_by": [],
     }
 
 

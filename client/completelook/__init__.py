@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from completelook.clients import AsyncCompleteLook, CompleteLook
     from completelook.explain import overlay, write_explanation, write_report
     from completelook.images import ImageSource, PicturePolicy, load_image, open_image
-    from completelook.ranking import Calibration, Look, Looks, Match, RankedScene, Steering, Variety
+    from completelook.ranking import (
+        Calibration,
+        Ledger,
+        Look,
+        Looks,
+        Match,
+        RankedScene,
+        Ranking,
+        Rules,
+        Steering,
+        Variety,
+    )
     from completelook.triton import Credentials, ProductEmbedding, SceneEmbedding
 
 __all__ = [
@@ -50,6 +61,7 @@ __all__ = [
     "ImageError",
     "ImageSource",
     "IndexReport",
+    "Ledger",
     "Look",
     "Looks",
     "Match",
@@ -59,6 +71,8 @@ __all__ = [
     "Product",
     "ProductEmbedding",
     "RankedScene",
+    "Ranking",
+    "Rules",
     "SceneEmbedding",
     "ServerError",
     "ServerOverloaded",
@@ -87,6 +101,7 @@ _HOMES = {
     "Condition": "catalog",
     "ImageSource": "images",
     "IndexReport": "catalog",
+    "Ledger": "ranking",
     "Look": "ranking",
     "Looks": "ranking",
     "Match": "ranking",
@@ -94,6 +109,8 @@ _HOMES = {
     "Product": "products",
     "ProductEmbedding": "triton",
     "RankedScene": "ranking",
+    "Ranking": "ranking",
+    "Rules": "ranking",
     "SceneEmbedding": "triton",
     "Steering": "ranking",
     "Variety": "ranking",

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from completelook.catalog.arrow import ArrowCatalog, write_catalog
-from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, format_model_id
+from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, Survey, format_model_id
 from completelook.catalog.categories import CategoryTable
 from completelook.catalog.conditions import (
     Comparison,
@@ -44,6 +44,7 @@ __all__ = [
     "Kind",
     "Shard",
     "Shipment",
+    "Survey",
     "Where",
     "conditions_only",
     "describe",

@@ -10,22 +10,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, format_model_id
+from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, Survey, format_model_id
 from completelook.catalog.categories import CategoryTable
 from completelook.catalog.conditions import Condition, Filter, Where
-from completelook.catalog.selection import meeting, selected
+from completelook.catalog.selection import meeting, met_by, selected
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError
 from completelook.images import is_url
 from completelook.products import Product
 from completelook.storage import (
     RESERVED,
+    ROUNDING,
     Content,
     Embeddings,
     changing,
     check_replaceable,
     identity,
+    largest,
     nearest_rows,
+    products_with,
     require_embeddings,
     write_file,
 )
@@ -49,6 +52,52 @@ class _Hits(Hits):
 
     def cells(self, column: str) -> Sequence[Any]:
         return self.content.cells(column, self.rows)
+
+
+class _Survey(Survey):
+    """A survey in one pass over the embeddings: every product's similarity is kept."""
+
+    def __init__(
+        self,
+        catalog: "ArrowCatalog",
+        queries: NDArray[np.float32],
+        category: str,
+        where: tuple[Filter, ...],
+    ) -> None:
+        super().__init__(catalog, queries, category, where)
+        content = self._content = catalog.content
+        content.file.require_unchanged()
+        rows = content.slices[category]
+        self._rows = np.arange(rows.start, rows.stop)  # [n]
+        if where:
+            self._rows = self._rows[selected(content, rows, where)]
+            pieces: Iterable[NDArray[np.float32]] = [content.embeddings(self._rows)]
+        else:
+            pieces = (vectors for _, vectors in content.vectors(rows))
+        self._similarities = products_with(pieces, queries)  # [q, n]
+        content.file.require_unchanged()
+        self._places: dict[tuple[Filter, ...], NDArray[np.intp]] = {}
+
+    def nearest(self, query: int, top: int, also: tuple[Filter, ...] = ()) -> Hits:
+        similarities = self._similarities[query]  # [n]
+        if not also:
+            return _Hits.of(self._content, self._rows[largest(similarities, top)])
+        places = self._meeting(also)  # [k]
+        return _Hits.of(self._content, self._rows[places[largest(similarities[places], top)]])
+
+    def nearer(self, query: int, similarity: float) -> tuple[int, Hits]:
+        similarities = self._similarities[query]  # [n]
+        surely = int(np.count_nonzero(similarities > similarity + ROUNDING))
+        unsure = np.flatnonzero(np.abs(similarities - similarity) <= ROUNDING)
+        return surely, _Hits.of(self._content, self._rows[unsure])
+
+    def _meeting(self, also: tuple[Filter, ...]) -> NDArray[np.intp]:
+        """The places of the products that meet more conditions, worked out once."""
+        if also not in self._places:
+            rows = self._content.slices[self.category]
+            met = rows.start + selected(self._content, rows, also)
+            self._places[also] = np.flatnonzero(np.isin(self._rows, met, assume_unique=True))
+        return self._places[also]
 
 
 class ArrowCatalog(Catalog):
@@ -115,6 +164,23 @@ class ArrowCatalog(Catalog):
         hits = [_Hits.of(content, each) for each in found]
         content.file.require_unchanged()
         return hits
+
+    def survey(
+        self,
+        queries: NDArray[np.float32],
+        category: str,
+        *,
+        where: Iterable[Where] = (),
+    ) -> Survey:
+        """See Catalog.survey; all is computed here, in one pass."""
+        self.require_category(category)
+        return _Survey(self, queries, category, self.conditions(where))
+
+    def met(self, hits: Hits, where: Sequence[Filter]) -> NDArray[np.bool_]:
+        """See Catalog.met; of cells as the columns' types have them."""
+        schema = self._content.schema
+        kinds = {name: schema.field(name).type for name in schema.names if name != "embedding"}
+        return met_by(hits.cells, len(hits.products), where, kinds)
 
     def get(self, ids: Sequence[str]) -> Hits:
         """The products of some ids, in their order. Raises CatalogError for an id it lacks."""

@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from completelook.catalog.categories import CategoryTable
-from completelook.catalog.conditions import Filter, Where, parse_condition, require_columns
+from completelook.catalog.conditions import (
+    Filter,
+    Where,
+    conditions_only,
+    parse_condition,
+    require_columns,
+)
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, CategoryError, ModelMismatch, UsageError
 from completelook.images import ImageSource
@@ -38,7 +44,9 @@ class Hits:
     embeddings: NDArray[np.float32]  # [n, 128]
 
     def cells(self, column: str) -> Sequence[Any]:
-        """What the products have in one of the shop's columns, n; None where they have nothing."""
+        """What the products have in a column, n; None where they have nothing."""
+        if column in ("id", "category", "image"):
+            return [getattr(product, column) for product in self.products]
         return [product.columns.get(column) for product in self.products]
 
 
@@ -51,6 +59,38 @@ class CatalogInfo:
     categories: CategoryTable  # the model's; products may be of others
     category_counts: Mapping[str, int]  # products of each category held
     columns: tuple[str, ...]  # the shop's own, beside id, category and image
+
+
+class Survey:
+    """A category's products that meet conditions, as queries [q, 128] see them, asked repeatedly.
+
+    This one asks the store each time; one that keeps what it has computed answers faster.
+    """
+
+    def __init__(
+        self,
+        catalog: "Catalog",
+        queries: NDArray[np.float32],
+        category: str,
+        where: tuple[Filter, ...],
+    ) -> None:
+        self.catalog = catalog
+        self.queries = queries
+        self.category = category
+        self.where = where
+
+    def nearest(self, query: int, top: int, also: tuple[Filter, ...] = ()) -> Hits:
+        """What `Catalog.search` finds for a query, of the products that meet more conditions."""
+        one = self.queries[query : query + 1]  # [1, 128]
+        where = (*self.where, *also)
+        return self.catalog.search_many(one, self.category, top=top, where=where)[0]
+
+    def nearer(self, query: int, similarity: float) -> tuple[int, Hits] | None:  # noqa: ARG002
+        """How many products are surely nearer to a query, and those whose order rounding decides.
+
+        None where only a look at each product could tell.
+        """
+        return None
 
 
 class Catalog(ABC):
@@ -141,6 +181,24 @@ class Catalog(ABC):
         self.require_category(category)
         filters = self.conditions(where)
         return self._search_many(queries, category, top, filters) if len(queries) else []
+
+    def survey(
+        self,
+        queries: NDArray[np.float32],
+        category: str,
+        *,
+        where: Iterable[Where] = (),
+    ) -> Survey:
+        """A category to ask about repeatedly. Raises what `search` raises, then or when asked."""
+        return Survey(self, queries, category, self.conditions(where))
+
+    def met(self, hits: Hits, where: Sequence[Filter]) -> NDArray[np.bool_]:
+        """Which conditions each of some products meets, [n, conditions]. Raises ConditionError."""
+        conditions = conditions_only(where, self.info.location)
+        found = np.zeros((len(hits.products), len(conditions)), np.bool_)
+        for place, condition in enumerate(conditions):
+            found[:, place] = [condition.matches(cell) for cell in hits.cells(condition.column)]
+        return found
 
     def refresh(self) -> bool:
         """See what other writers have changed since; whether there was anything.

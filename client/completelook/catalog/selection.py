@@ -1,7 +1,7 @@
 """Selection: which rows of an Arrow table meet conditions, column by column, nothing copied."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,27 @@ def selected(content: Content, rows: slice, where: Iterable[Any]) -> NDArray[np.
             met = expression_meeting(part, condition)
         kept &= met
     return np.flatnonzero(kept)
+
+
+def met_by(
+    cells: Callable[[str], Sequence[Any]],
+    count: int,
+    where: Sequence[Any],
+    kinds: Mapping[str, pa.DataType],
+) -> NDArray[np.bool_]:
+    """Which conditions each of `count` products meets, [n, conditions], as a search would say.
+
+    Given are their cells by column and what type a column has in the store. Raises ConditionError.
+    """
+    met = np.zeros((count, len(where)), np.bool_)
+    for place, condition in enumerate(where):
+        asked = [condition.column] if isinstance(condition, Condition) else [*kinds]
+        columns = {name: pa.array(cells(name), kinds[name]) for name in asked}
+        if isinstance(condition, Condition):
+            met[:, place] = meeting(columns[condition.column], condition)
+        else:
+            met[:, place] = expression_meeting(columns, condition)
+    return met
 
 
 def expression_meeting(columns: Mapping[str, Any], expression: Any) -> NDArray[np.bool_]:

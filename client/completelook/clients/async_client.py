@@ -32,8 +32,8 @@ from completelook.ranking import (
     Calibration,
     LookOptions,
     Looks,
-    Match,
     RankedScene,
+    Ranking,
     RankOptions,
     categories_to_rank,
     complete,
@@ -135,7 +135,7 @@ class AsyncCompleteLook:
         catalog: Catalog,
         category: str,
         **options: Unpack[RankOptions],
-    ) -> list[Match]:
+    ) -> Ranking:
         """See CompleteLook.rank."""
         ranked = await self.rank_scene(scene, catalog, (category,), **options)
         return next(iter(ranked.values()))
@@ -146,7 +146,7 @@ class AsyncCompleteLook:
         catalog: Catalog,
         categories: Sequence[str] = (),
         **options: Unpack[RankOptions],
-    ) -> Mapping[str, list[Match]]:
+    ) -> Mapping[str, Ranking]:
         """See CompleteLook.rank_scene."""
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
@@ -162,7 +162,7 @@ class AsyncCompleteLook:
         catalog: Catalog,
         names: Sequence[str],
         **options: Unpack[RankOptions],
-    ) -> list[dict[str, list[Match]]]:
+    ) -> list[dict[str, Ranking]]:
         for scene in scenes:
             catalog.require_model(scene.model_id, self.server)
         calibration = await self.calibration()

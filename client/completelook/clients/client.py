@@ -18,8 +18,8 @@ from completelook.ranking import (
     Calibration,
     LookOptions,
     Looks,
-    Match,
     RankedScene,
+    Ranking,
     RankOptions,
     categories_to_rank,
     complete,
@@ -122,7 +122,7 @@ class CompleteLook:
         catalog: Catalog,
         category: str,
         **options: Unpack[RankOptions],
-    ) -> list[Match]:
+    ) -> Ranking:
         """The `top` products of one category that complement a scene best.
 
         With `min_compatibility`, in 0..1, only products at or above it, which may be none.
@@ -138,7 +138,7 @@ class CompleteLook:
         catalog: Catalog,
         categories: Sequence[str] = (),
         **options: Unpack[RankOptions],
-    ) -> Mapping[str, list[Match]]:
+    ) -> Mapping[str, Ranking]:
         """What `rank` finds in each of some categories, by their full names.
 
         Without categories: in each that the model knows and the catalog holds.
@@ -158,7 +158,7 @@ class CompleteLook:
         catalog: Catalog,
         names: Sequence[str],
         **options: Unpack[RankOptions],
-    ) -> list[dict[str, list[Match]]]:
+    ) -> list[dict[str, Ranking]]:
         for scene in scenes:
             catalog.require_model(scene.model_id, self.server)
         return rank_scenes(scenes, catalog, names, calibration=self.calibration(), **options)

@@ -9,9 +9,8 @@ from completelook.ranking.look import (
     complete,
     require_look_options,
 )
+from completelook.ranking.match import Match, RankedScene, Ranking
 from completelook.ranking.ranking import (
-    Match,
-    RankedScene,
     RankOptions,
     categories_to_rank,
     compatible,
@@ -20,21 +19,28 @@ from completelook.ranking.ranking import (
     rank_scenes,
     require_options,
 )
+from completelook.ranking.rules import NO_RULES, Effect, Ledger, Move, Rules
 from completelook.ranking.steering import NO_STEERING, Box, Steering, steered
 from completelook.ranking.variety import NO_VARIETY, Variety
 
 __all__ = [
     "NO_BETTER",
+    "NO_RULES",
     "NO_STEERING",
     "NO_VARIETY",
     "Box",
     "Calibration",
+    "Effect",
+    "Ledger",
     "Look",
     "LookOptions",
     "Looks",
     "Match",
+    "Move",
     "RankOptions",
     "RankedScene",
+    "Ranking",
+    "Rules",
     "Steering",
     "Variety",
     "categories_to_rank",

@@ -16,7 +16,8 @@ from completelook.errors import CatalogError, UsageError
 from completelook.products import Amount, read_amount
 from completelook.ranking.best_sets import FoundSet, Slot, best_sets
 from completelook.ranking.calibration import Calibration
-from completelook.ranking.ranking import Match, categories_to_rank, matched, scene_query
+from completelook.ranking.match import Match, matched, scene_query
+from completelook.ranking.ranking import categories_to_rank
 from completelook.ranking.steering import NO_STEERING, Steering, steered
 from completelook.triton import SceneEmbedding
 

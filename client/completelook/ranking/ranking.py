@@ -5,49 +5,29 @@ With unit vectors and an attention that sums to 1, the paper's sum over regions 
     d(s, p) = (d_global + d_local) / 2 = 2 - q_c . f_p      with   q_c = f_s + sum_i a_i(c) f_i
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict, Unpack
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from completelook.catalog import Catalog, Filter, Hits, Where, is_missing
-from completelook.errors import CategoryError, ContractError, NotCalibrated, UsageError
+from completelook.catalog import Catalog, Filter, Where
+from completelook.errors import CategoryError, NotCalibrated, UsageError
 from completelook.ranking.calibration import Calibration
+from completelook.ranking.match import Match, Ranking, group_of, matched, scene_query
+from completelook.ranking.rules import (
+    NO_RULES,
+    Candidates,
+    CategoryRules,
+    Rules,
+    bind,
+    require_rules,
+    ruled,
+)
 from completelook.ranking.steering import NO_STEERING, Steering, steered_all
 from completelook.ranking.variety import NO_VARIETY, Variety, diversified, folded
 from completelook.triton import SceneEmbedding
-
-
-@dataclass(frozen=True)
-class Match:
-    """A product in its place for a scene; distances lie in [0, 4], smaller is more compatible."""
-
-    rank: int  # from 1
-    id: str
-    category: str
-    image: str  # a URL or a full path
-    distance: float  # the mean of the two that follow
-    global_distance: float  # to the scene as a whole
-    local_distance: float  # to the regions the category attends to
-    compatibility: float | None  # in [0, 1], larger is better; None of a model not calibrated
-    product: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own columns
-    folded: tuple[str, ...] = ()  # ids it stands for, of those nearer than the next one shown
-
-    def shown(self, columns: Sequence[str]) -> dict[str, Any]:
-        """What the product has in some columns, see `Catalog.columns_to_show`."""
-        return {column: self.product.get(column) for column in columns}
-
-
-# Arrays have no one truth value, so ranked scenes compare by identity.
-@dataclass(frozen=True, eq=False)
-class RankedScene:
-    """A scene and the products found for it, by the full name of their category."""
-
-    source: str  # its picture's path or URL
-    embedding: SceneEmbedding
-    matches: Mapping[str, list[Match]]
 
 
 class RankOptions(TypedDict, total=False):
@@ -58,6 +38,7 @@ class RankOptions(TypedDict, total=False):
     where: Sequence[Where]  # only products that meet all of these, such as `price<50`
     variety: Variety  # how products that are alike share the places
     steering: Steering  # which parts of the scene count
+    rules: Rules  # what a merchandiser has laid down
 
 
 # Nearest products, their embeddings, and the places of those that compete, each before the ones
@@ -75,8 +56,9 @@ def rank(
     where: Sequence[Where] = (),
     variety: Variety = NO_VARIETY,
     steering: Steering = NO_STEERING,
+    rules: Rules = NO_RULES,
     calibration: Calibration | None = None,
-) -> list[Match]:
+) -> Ranking:
     """What `rank_many` finds for one scene."""
     return rank_many(
         [scene],
@@ -87,6 +69,7 @@ def rank(
         where=where,
         variety=variety,
         steering=steering,
+        rules=rules,
         calibration=calibration,
     )[0]
 
@@ -101,8 +84,9 @@ def rank_many(
     where: Sequence[Where] = (),
     variety: Variety = NO_VARIETY,
     steering: Steering = NO_STEERING,
+    rules: Rules = NO_RULES,
     calibration: Calibration | None = None,
-) -> list[list[Match]]:
+) -> list[Ranking]:
     """The `top` products of one category nearest to each scene; equal ones in the order of ids.
 
     The catalog and the calibration must be of the scene's model, see `Catalog.require_model`.
@@ -123,10 +107,14 @@ def rank_many(
         )
     search = _Search(catalog, category, filters, calibration)
     scenes = steered_all(scenes, steering)
+    if own := search.bound(rules):
+        return search.ruled(scenes, own, top, min_compatibility, variety)
     # What the first question gives is all of the answer, unless many products stand for others.
     found = search.nearest(scenes, variety.pool(top) + variety.folds)
     return [
-        _varied(_leaders(search, scene, first, top, min_compatibility, variety), top, variety)
+        Ranking(
+            _varied(_leaders(search, scene, first, top, min_compatibility, variety), top, variety)
+        )
         for scene, first in zip(scenes, found, strict=True)
     ]
 
@@ -165,7 +153,7 @@ def _leaders(
         nearest = compatible(nearest, min_compatibility)
         if not variety.folds:
             return nearest, embeddings, [[place] for place in range(len(nearest))]
-        groups = [_group(match, variety.group_by) for match in nearest]
+        groups = [group_of(match, variety.group_by) for match in nearest]
         leaders = folded(groups, embeddings, duplicates=variety.fold_duplicates)
         if len(leaders) > most:
             end = leaders[most][0]
@@ -190,9 +178,7 @@ class _Search:
         self, scenes: Sequence[SceneEmbedding], count: int
     ) -> list[tuple[list[Match], NDArray[np.float64]]]:
         """The `count` nearest products to each scene and their embeddings, [n, 128]."""
-        row = self.catalog.categories.resolve(self.category)
-        name = self.catalog.categories.names[row]
-        queries = np.array([scene_query(scene, row, name) for scene in scenes])  # [s, 128]
+        row, name, queries = self._queries(scenes)
         found = []
         many = self.catalog.search_many(queries, name, top=count, where=self.where)
         for scene, hits in zip(scenes, many, strict=True):
@@ -201,50 +187,48 @@ class _Search:
             found.append((matches[:count], embeddings))
         return found
 
+    def bound(self, rules: Rules) -> CategoryRules | None:
+        """The rules of this category, if any. Raises UsageError."""
+        if not rules:
+            return None
+        row = self.catalog.categories.resolve(self.category)
+        own = bind(rules, self.catalog, self.catalog.categories.names[row])
+        return own if own.rules else None
 
-def matched(
-    scene: SceneEmbedding, row: int, hits: Hits, calibration: Calibration | None
-) -> tuple[list[Match], NDArray[np.intp]]:
-    """Products as they are ranked for the category in a row of a scene's contexts, and their order.
+    def ruled(
+        self,
+        scenes: Sequence[SceneEmbedding],
+        rules: CategoryRules,
+        top: int,
+        min_compatibility: float | None,
+        variety: Variety,
+    ) -> list[Ranking]:
+        """The products for each scene under rules, with their ledgers."""
+        row, name, queries = self._queries(scenes)
+        survey = self.catalog.survey(queries, name, where=self.where)
+        return [
+            ruled(
+                Candidates(
+                    survey,
+                    place,
+                    scene,
+                    row,
+                    rules,
+                    count=variety.pool(top) + variety.folds,
+                    calibration=self.calibration,
+                    min_compatibility=min_compatibility,
+                ),
+                top=top,
+                variety=variety,
+            )
+            for place, scene in enumerate(scenes)
+        ]
 
-    They come in the order of their ids, and equals stay so.
-    """
-    embeddings = hits.embeddings.astype(np.float64)  # [n, 128]
-    global_distances = _squared_distances(embeddings, scene.embedding)  # [n]
-    local_distances = _squared_distances(embeddings, scene.contexts[row])  # [n]
-    distances = (global_distances + local_distances) / 2  # [n]
-    compatibilities = _compatibilities(calibration, distances)  # [n]
-    order = np.argsort(distances, kind="stable")  # [n]
-    matches = [
-        Match(
-            rank=place,
-            id=product.id,
-            category=product.category,
-            image=product.image,
-            distance=float(distances[index]),
-            global_distance=float(global_distances[index]),
-            local_distance=float(local_distances[index]),
-            compatibility=compatibilities[index],
-            product=product.columns,
-        )
-        for place, index in enumerate(order, start=1)
-        for product in [hits.products[index]]
-    ]
-    return matches, order
-
-
-def scene_query(scene: SceneEmbedding, row: int, name: str) -> NDArray[np.float32]:
-    """The query [128] of a scene for the category in a row of its contexts: d = 2 - query . f_p.
-
-    Raises ContractError for a scene whose embedding is not finite.
-    """
-    query: NDArray[np.float32] = scene.embedding + scene.contexts[row]  # [128]
-    if not np.isfinite(query).all():
-        raise ContractError(
-            f"the scene's embedding for {name!r} is not finite: export the model again with "
-            "`completelook-build export` and restart the server"
-        )
-    return query
+    def _queries(self, scenes: Sequence[SceneEmbedding]) -> tuple[int, str, NDArray[np.float32]]:
+        """The category's row and full name, and the scenes' queries for it, [s, 128]."""
+        row = self.catalog.categories.resolve(self.category)
+        name = self.catalog.categories.names[row]
+        return row, name, np.array([scene_query(scene, row, name) for scene in scenes])
 
 
 def rank_scene(
@@ -254,7 +238,7 @@ def rank_scene(
     *,
     calibration: Calibration | None = None,
     **options: Unpack[RankOptions],
-) -> dict[str, list[Match]]:
+) -> dict[str, Ranking]:
     """What `rank` finds in each of some categories, by their full names.
 
     Without categories: in each that the model knows and the catalog holds.
@@ -271,7 +255,7 @@ def rank_scenes(
     *,
     calibration: Calibration | None = None,
     **options: Unpack[RankOptions],
-) -> list[dict[str, list[Match]]]:
+) -> list[dict[str, Ranking]]:
     """What `rank_scene` finds for each of some scenes, faster than one by one."""
     require_options(catalog, **options)
     if not scenes:
@@ -293,6 +277,7 @@ def require_options(
     where: Sequence[Where] = (),
     variety: Variety = NO_VARIETY,
     steering: Steering = NO_STEERING,  # noqa: ARG001 - makes sense by itself, or is none
+    rules: Rules = NO_RULES,
 ) -> tuple[Filter, ...]:
     """The conditions, parsed; whatever the scene, the options must make sense for a catalog.
 
@@ -305,6 +290,7 @@ def require_options(
         raise UsageError(f"min_compatibility is {min_compatibility}, expected a number from 0 to 1")
     if variety.group_by is not None:
         catalog.columns_to_show([variety.group_by])
+    require_rules(rules, catalog)
     return catalog.conditions(where)
 
 
@@ -343,29 +329,3 @@ def categories_to_rank(catalog: Catalog, wanted: Sequence[str]) -> list[str]:
             "index products of these"
         )
     return held
-
-
-def _compatibilities(
-    calibration: Calibration | None, distances: NDArray[np.float64]
-) -> Sequence[float | None]:
-    if calibration is None:
-        return [None] * len(distances)
-    return [float(value) for value in calibration.compatibility(distances)]
-
-
-def _squared_distances(
-    embeddings: NDArray[np.float64], vector: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Attention-weighted mean squared distances to unit vectors [k, 128], [k].
-
-    Summed row by row, so that equal embeddings get equal distances to the last bit.
-    """
-    return np.asarray(2 - 2 * (embeddings * vector).sum(axis=1))
-
-
-def _group(match: Match, column: str | None) -> Hashable | None:
-    """What a product's group is called; None where it has none."""
-    value = None if column is None else match.product.get(column)
-    if is_missing(value):
-        return None
-    return value if isinstance(value, Hashable) else str(value)

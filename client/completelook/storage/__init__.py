@@ -7,7 +7,7 @@ from completelook.storage.content import (
     identity,
     require_embeddings,
 )
-from completelook.storage.nearest import ROUNDING, nearest_rows
+from completelook.storage.nearest import ROUNDING, largest, nearest_rows, products_with
 from completelook.storage.writer import (
     Embeddings,
     changing,
@@ -25,7 +25,9 @@ __all__ = [
     "changing",
     "check_replaceable",
     "identity",
+    "largest",
     "nearest_rows",
+    "products_with",
     "require_embeddings",
     "write_file",
     "writing",

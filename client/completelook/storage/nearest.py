@@ -41,6 +41,21 @@ def nearest_rows(
     return found.rows()
 
 
+def products_with(
+    pieces: Iterable[NDArray[np.float32]], queries: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The products of vectors, in pieces [n, 128], with each query [q, 128], all kept: [q, n]."""
+    empty = np.empty((len(queries), 0), np.float32)
+    return np.concatenate([empty, *(queries @ vectors.T for vectors in pieces)], axis=1)
+
+
+def largest(products: NDArray[np.float32], top: int) -> NDArray[np.int64]:
+    """The places of the `top` largest of some products [n] and of their ties, as `nearest_rows`."""
+    found = _Found(1, top)
+    found.add(0, products[np.newaxis])
+    return found.rows()[0]
+
+
 class _Found:
     """Candidates for the top of each query, among the rows seen so far."""
 

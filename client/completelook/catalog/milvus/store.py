@@ -25,7 +25,7 @@ from completelook.catalog.milvus.collection import Collection, Description
 from completelook.catalog.milvus.filters import filter_of, has_number, is_compared
 from completelook.catalog.milvus.rows import Layout
 from completelook.catalog.milvus.server import CollectionMissing, MilvusServer, quoted
-from completelook.catalog.selection import expression_meeting, meeting, require_comparable
+from completelook.catalog.selection import expression_meeting, meeting, met_by, require_comparable
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, ConditionError, ModelMismatch
 from completelook.products import Product
@@ -76,6 +76,12 @@ class MilvusCatalog(Catalog):
             if isinstance(condition, Condition):
                 meeting(nothing[condition.column], condition)
         return parsed
+
+    def met(self, hits: Hits, where: Sequence[Filter]) -> NDArray[np.bool_]:
+        """See Catalog.met; of cells as the columns' types have them."""
+        nothing = self.collection.description.layout.columns([])
+        kinds = {name: column.type for name, column in nothing.items()}
+        return met_by(hits.cells, len(hits.products), where, kinds)
 
     def get(self, ids: Sequence[str]) -> Hits:
         """The products of some ids, in their order. Raises CatalogError for an id it lacks."""

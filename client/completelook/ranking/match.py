@@ -1,0 +1,131 @@
+"""Matches: products in their places for a scene, and their distances, exact and in closed form."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from completelook.catalog import Hits, is_missing
+from completelook.errors import ContractError
+from completelook.ranking.calibration import Calibration
+from completelook.triton import SceneEmbedding
+
+if TYPE_CHECKING:
+    from completelook.ranking.rules import Ledger
+
+
+@dataclass(frozen=True)
+class Match:
+    """A product in its place for a scene; distances lie in [0, 4], smaller is more compatible."""
+
+    rank: int  # from 1
+    id: str
+    category: str
+    image: str  # a URL or a full path
+    distance: float  # the mean of the two that follow
+    global_distance: float  # to the scene as a whole
+    local_distance: float  # to the regions the category attends to
+    compatibility: float | None  # in [0, 1], larger is better; None of a model not calibrated
+    product: Mapping[str, Any] = field(default_factory=dict, hash=False)  # the shop's own columns
+    folded: tuple[str, ...] = ()  # ids it stands for, of those nearer than the next one shown
+    model_rank: int | None = None  # under rules: its rank by distance alone, where that is known
+    moved_by: tuple[str, ...] = ()  # the rules without which it would not be where it is
+
+    def shown(self, columns: Sequence[str]) -> dict[str, Any]:
+        """What the product has in some columns, see `Catalog.columns_to_show`."""
+        return {column: self.product.get(column) for column in columns}
+
+
+class Ranking(list[Match]):
+    """The products of a category for a scene, in the order they are shown."""
+
+    ledger: "Ledger | None" = None  # under rules: what these have changed
+
+
+# Arrays have no one truth value, so ranked scenes compare by identity.
+@dataclass(frozen=True, eq=False)
+class RankedScene:
+    """A scene and the products found for it, by the full name of their category."""
+
+    source: str  # its picture's path or URL
+    embedding: SceneEmbedding
+    matches: Mapping[str, list[Match]]
+
+    @property
+    def ledgers(self) -> "dict[str, Ledger]":
+        """What a shop's rules have changed, by category; of those for which there are any."""
+        found = {name: getattr(matches, "ledger", None) for name, matches in self.matches.items()}
+        return {name: ledger for name, ledger in found.items() if ledger is not None}
+
+
+def matched(
+    scene: SceneEmbedding, row: int, hits: Hits, calibration: Calibration | None
+) -> tuple[list[Match], NDArray[np.intp]]:
+    """Products as they are ranked for the category in a row of a scene's contexts, and their order.
+
+    They come in the order of their ids, and equals stay so.
+    """
+    embeddings = hits.embeddings.astype(np.float64)  # [n, 128]
+    global_distances = _squared_distances(embeddings, scene.embedding)  # [n]
+    local_distances = _squared_distances(embeddings, scene.contexts[row])  # [n]
+    distances = (global_distances + local_distances) / 2  # [n]
+    compatibilities = _compatibilities(calibration, distances)  # [n]
+    order = np.argsort(distances, kind="stable")  # [n]
+    matches = [
+        Match(
+            rank=place,
+            id=product.id,
+            category=product.category,
+            image=product.image,
+            distance=float(distances[index]),
+            global_distance=float(global_distances[index]),
+            local_distance=float(local_distances[index]),
+            compatibility=compatibilities[index],
+            product=product.columns,
+        )
+        for place, index in enumerate(order, start=1)
+        for product in [hits.products[index]]
+    ]
+    return matches, order
+
+
+def scene_query(scene: SceneEmbedding, row: int, name: str) -> NDArray[np.float32]:
+    """The query [128] of a scene for the category in a row of its contexts: d = 2 - query . f_p.
+
+    Raises ContractError for a scene whose embedding is not finite.
+    """
+    query: NDArray[np.float32] = scene.embedding + scene.contexts[row]  # [128]
+    if not np.isfinite(query).all():
+        raise ContractError(
+            f"the scene's embedding for {name!r} is not finite: export the model again with "
+            "`completelook-build export` and restart the server"
+        )
+    return query
+
+
+def _compatibilities(
+    calibration: Calibration | None, distances: NDArray[np.float64]
+) -> Sequence[float | None]:
+    if calibration is None:
+        return [None] * len(distances)
+    return [float(value) for value in calibration.compatibility(distances)]
+
+
+def _squared_distances(
+    embeddings: NDArray[np.float64], vector: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Attention-weighted mean squared distances to unit vectors [k, 128], [k].
+
+    Summed row by row, so that equal embeddings get equal distances to the last bit.
+    """
+    return np.asarray(2 - 2 * (embeddings * vector).sum(axis=1))
+
+
+def group_of(match: Match, column: str | None) -> Hashable | None:
+    """What a product's group is called, by a column; None where it has none."""
+    value = None if column is None else match.product.get(column)
+    if is_missing(value):
+        return None
+    return value if isinstance(value, Hashable) else str(value)
