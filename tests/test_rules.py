@@ -63,12 +63,6 @@ def stores(folder, generator, count: int) -> dict[str, Catalog]:
     return {"arrow": arrow, "dict": slow}
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> tuple[SceneEmbedding, Catalog]:
-    generator = np.random.default_rng(0)
-    return scene_of(generator), stores(tmp_path, generator, 40)["arrow"]
-
-
 # What the oracle understands of conditions, each as a rule has it.
 MEETS = {
     "brand = ACME": lambda product: product["brand"] == "ACME",
@@ -97,14 +91,14 @@ def by_loops(whole, rules, top, variety, embedding) -> list[tuple[str, list[str]
         for each in rules.get("boost", []):
             if is_about(each, match):
                 factor *= each["factor"]
-        key = [pins.index(match.id) if match.id in pins else len(pins)]
+        key: list[float] = [pins.index(match.id) if match.id in pins else len(pins)]
         key += [0 if is_about(each, match) else 1 for each in rules.get("first", [])]
         left.append(((*key, match.distance / factor, match.distance, match.id), match))
     left.sort(key=lambda each: each[0])
 
     leaders: list[Any] = []  # of a key, a match and those it stands for
     model_of: dict[str, int] = {}
-    for place, (key, match) in enumerate(left):
+    for place, (order, match) in enumerate(left):
         model = match.product["model"] if variety.group_by else None
         joined = model_of.get(model)
         if joined is None and variety.fold_duplicates:
@@ -113,7 +107,7 @@ def by_loops(whole, rules, top, variety, embedding) -> list[tuple[str, list[str]
                 joined = near.index(min(near))
         if joined is None:
             joined = len(leaders)
-            leaders.append(SimpleNamespace(key=key, match=match, others=[], place=place))
+            leaders.append(SimpleNamespace(key=order, match=match, others=[], place=place))
         else:
             leaders[joined].others.append((place, match.id))
         if model:
