@@ -330,6 +330,55 @@ def test_parts_of_a_photo_are_left_out_or_looked_at_alone(
         assert match["local_distance"] == pytest.approx(local_distance, abs=1e-6)
 
 
+def test_answers_are_replayed_from_their_receipts(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    picture(4).save(tmp_path / "other.png")
+    receipts = tmp_path / "receipts.jsonl"
+    arguments = ["--catalog", catalog_path, "--ignore", "0,0,0.1,0.1", "--where", "id!=rug-1"]
+    photos = [scene, tmp_path / "other.png"]
+    printed = run("rank", *photos, *arguments, "--json", "--receipts", receipts)[1]
+    asked = dict(triton.calls)
+
+    code, out, err = run("replay", receipts, "--json")
+
+    assert (code, out) == (0, printed)
+    assert err == "".join(f"{photo}: the same answer, bit for bit\n" for photo in photos)
+    assert run("replay", receipts)[1] == run("rank", *photos, *arguments)[1]
+    photos[1].unlink()
+    code, out, err = run("replay", receipts, "--json")
+    assert (code, out) == (0, printed)
+    assert f"{photos[1]}: the picture: image {photos[1]}: no such file" in err
+    code, out, err = run("replay", receipts, "--scene", scene)
+    assert (code, out) == (2, "")
+    assert "holds 2 receipts: --scene is the photo of one" in err
+    moved = catalog_path.rename(tmp_path / "moved.arrow")
+    code, out, err = run("replay", receipts)
+    assert (code, out) == (1, "")
+    assert f"{scene}: the catalog: {catalog_path}: no such catalog" in err
+    assert run("replay", receipts, "--catalog", moved, "--json")[:2] == (0, printed)
+    assert triton.calls["ModelInfer"] == asked["ModelInfer"] + 2  # of the second `rank`
+
+
+def test_an_answer_that_is_another_one_now_is_told_and_not_printed(
+    run, scene: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    receipts = tmp_path / "receipts.jsonl"
+    run("rank", scene, "--catalog", catalog_path, "--receipts", receipts)
+    Catalog.open(catalog_path).delete(["rug-3"])
+    code, out, err = run("replay", receipts)
+    assert (code, out) == (1, "")
+    assert f"{scene}: the catalog: {catalog_path} has changed since\n" in err
+    assert f"{scene}: the answer: Home|Rugs: place 1 was rug-3 at 1.0, is rug-0 at 1.5\n" in err
+    assert err.endswith("the answer: and 1 more differences\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[]\n"])
+def test_a_file_that_holds_no_receipts_is_one_line(run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "r").write_bytes(content)
+    assert_one_line_error(run("replay", tmp_path / "r"), "no receipt")
+
+
 @pytest.mark.parametrize("box", ["0,0,2,1", "a,b,c,d", "0,0,1", "0,0,1,1"])
 def test_a_box_that_makes_no_sense_is_wrong_usage(run, scene, catalog_path, triton, box) -> None:
     code, out, err = run("rank", scene, "--catalog", catalog_path, "--ignore", box)

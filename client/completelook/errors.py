@@ -6,6 +6,7 @@ CompleteLookError
 ├── CategoryError           a category is unknown or ambiguous
 ├── ConditionError          a condition on products names no column, or compares what cannot be
 ├── TableError              a table of products is missing, empty or malformed
+├── ReceiptError            a receipt cannot be read
 ├── CatalogError            a catalog file is missing or not a catalog
 │   ├── CatalogDamaged      a catalog file is not as it was written
 │   ├── CatalogUnavailable  the server that holds a catalog does not answer
@@ -49,6 +50,10 @@ class ConditionError(CompleteLookError, ValueError):
 
 class TableError(CompleteLookError):
     """A table of products is missing, empty or malformed."""
+
+
+class ReceiptError(CompleteLookError):
+    """A receipt cannot be read."""
 
 
 class CatalogError(CompleteLookError):

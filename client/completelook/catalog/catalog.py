@@ -59,6 +59,7 @@ class CatalogInfo:
     categories: CategoryTable  # the model's; products may be of others
     category_counts: Mapping[str, int]  # products of each category held
     columns: tuple[str, ...]  # the shop's own, beside id, category and image
+    digest: str | None = None  # of all its content, where the store has one
 
 
 class Survey:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli import catalog, categories, doctor, index, look, rank, serve, web
+from completelook.cli import catalog, categories, doctor, index, look, rank, replay, serve, web
 from completelook.errors import CompleteLookError, exit_with
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for command in (
     categories.categories,
     index.index,
     rank.rank,
+    replay.replay,
     look.look,
     web.web,
 ):

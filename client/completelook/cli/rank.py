@@ -1,6 +1,6 @@
 """`completelook rank`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +18,12 @@ from completelook.cli.options import (
     steers,
 )
 from completelook.cli.output import closed_pipe_is_no_error, fields_of, print_json
+from completelook.files import write_text
 
 if TYPE_CHECKING:
     from completelook.errors import ImageError
     from completelook.images import PicturePolicy
-    from completelook.ranking import RankedScene, Steering
+    from completelook.ranking import RankedScene, Ranking, Steering
 
 
 @asks_a_server
@@ -82,6 +83,10 @@ def rank(
             "products, and explain.json with each region's part of every distance.",
         ),
     ] = None,
+    receipts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a line per scene for `completelook replay`."),
+    ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="About one scene of several that cannot be read.")
     ] = OnError.SKIP,
@@ -102,7 +107,7 @@ def rank(
     opened = Catalog.open(catalog)
     columns = opened.columns_to_show(show or ())
     keep_regions = html is not None or explain is not None
-    ranked = []
+    ranked, kept = [], []
     skips: list[ImageError] = []
 
     def skip(_: str, error: "ImageError") -> None:
@@ -126,13 +131,18 @@ def rank(
             # One scene that cannot be read is an error of its own.
             skipped=skip if on_error is OnError.SKIP and len(scenes) > 1 else None,
         ):
-            _print_matches(scene, columns, as_json=as_json)
+            print_matches(scene.source, scene.matches, columns, as_json=as_json)
+            if receipts is not None and scene.receipt is not None:
+                kept.append(scene.receipt.as_json() + "\n")
             if conditions or variety.folds:
                 _print_shortfalls(scene, top)
             if keep_regions:
                 ranked.append(scene)
     if len(skips) == len(scenes):
         raise skips[0]
+    if receipts is not None:
+        write_text(receipts, "".join(kept))
+        typer.echo(f"wrote {receipts}", err=True)
     if explain is not None:
         from completelook.explain import INDEX, write_explanation
 
@@ -147,17 +157,20 @@ def rank(
         raise typer.Exit(EXIT_SKIPPED)
 
 
-def _print_matches(scene: "RankedScene", columns: Sequence[str], *, as_json: bool) -> None:
+def print_matches(
+    source: str, found: "Mapping[str, Ranking]", columns: Sequence[str], *, as_json: bool
+) -> None:
+    """Print what was found for a scene, given by its path or URL, by category."""
     if not as_json:
         from completelook.cli.output import print_tables
 
-        print_tables(scene, columns)
+        print_tables(source, found, columns)
         return
-    for category, matches in scene.matches.items():
+    for category, matches in found.items():
         if not matches:
-            typer.echo(f"{category} for {scene.source}: nothing fits", err=True)
+            typer.echo(f"{category} for {source}: nothing fits", err=True)
         for match in matches:
-            line = {"scene": scene.source, **fields_of(match), "product": match.shown(columns)}
+            line = {"scene": source, **fields_of(match), "product": match.shown(columns)}
             print_json(line)
 
 

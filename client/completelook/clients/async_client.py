@@ -26,6 +26,7 @@ from completelook.images import (
     host_of,
     is_url,
     load_image,
+    tensor_digest,
 )
 from completelook.ranking import (
     NO_STEERING,
@@ -37,10 +38,9 @@ from completelook.ranking import (
     RankOptions,
     categories_to_rank,
     complete,
-    rank_scenes,
+    rank_photos,
     require_look_options,
     require_options,
-    steered,
 )
 from completelook.triton import (
     PLAIN,
@@ -111,14 +111,15 @@ class AsyncCompleteLook:
 
     async def embed_scene(self, source: ImageSource, *, regions: bool = False) -> SceneEmbedding:
         """See CompleteLook.embed_scene."""
-        outputs = await self._infer(EXPLAIN_SCENE if regions else EMBED_SCENE, source)
-        scene = SceneEmbedding.from_outputs(outputs)
+        image, outputs = await self._infer(EXPLAIN_SCENE if regions else EMBED_SCENE, source)
+        scene = SceneEmbedding.from_outputs(outputs, picture=tensor_digest(image))
         self._served.note(scene.model_id)
         return scene
 
     async def embed_product(self, source: ImageSource) -> ProductEmbedding:
         """See CompleteLook.embed_product."""
-        product = ProductEmbedding.from_outputs(await self._infer(EMBED_PRODUCT, source))
+        _, outputs = await self._infer(EMBED_PRODUCT, source)
+        product = ProductEmbedding.from_outputs(outputs)
         self._served.note(product.model_id)
         return product
 
@@ -153,21 +154,21 @@ class AsyncCompleteLook:
         if not isinstance(scene, SceneEmbedding):
             is_steered = bool(options.get("steering", NO_STEERING))
             scene = await self.embed_scene(scene, regions=is_steered)
-        (ranked,) = await self._ranked([scene], catalog, names, **options)
-        return ranked
+        (ranked,) = await self._ranked([("", scene)], catalog, names, **options)
+        return ranked.matches
 
     async def _ranked(
         self,
-        scenes: Sequence[SceneEmbedding],
+        photos: Sequence[tuple[str, SceneEmbedding]],
         catalog: Catalog,
         names: Sequence[str],
         **options: Unpack[RankOptions],
-    ) -> list[dict[str, Ranking]]:
-        for scene in scenes:
+    ) -> list[RankedScene]:
+        for _, scene in photos:
             catalog.require_model(scene.model_id, self.server)
         calibration = await self.calibration()
         return await asyncio.to_thread(  # A large catalog would hold the event loop up.
-            rank_scenes, scenes, catalog, names, calibration=calibration, **options
+            rank_photos, photos, catalog, names, calibration=calibration, **options
         )
 
     async def rank_scenes(
@@ -183,12 +184,11 @@ class AsyncCompleteLook:
         """See CompleteLook.rank_scenes."""
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
-        steering = options.pop("steering", NO_STEERING)
+        regions = regions or bool(options.get("steering", NO_STEERING))
 
         async def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
             try:
-                scene = await self.embed_scene(source, regions=regions or bool(steering))
-                return source, steered(scene, steering)
+                return source, await self.embed_scene(source, regions=regions)
             except ImageError as error:
                 if skipped is None:
                     raise
@@ -197,8 +197,7 @@ class AsyncCompleteLook:
         async def ranked() -> list[RankedScene]:
             if not waiting:
                 return []
-            matches = await self._ranked([scene for _, scene in waiting], catalog, names, **options)
-            found = [RankedScene(*each, own) for each, own in zip(waiting, matches, strict=True)]
+            found = await self._ranked(waiting, catalog, names, **options)
             waiting.clear()
             return found
 
@@ -239,12 +238,15 @@ class AsyncCompleteLook:
             complete, scene, catalog, names, calibration=await self.calibration(), **options
         )
 
-    async def _infer(self, model: Model, source: ImageSource) -> dict[str, NDArray[Any]]:
+    async def _infer(
+        self, model: Model, source: ImageSource
+    ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+        """The picture's tensor and what a model answers."""
         if isinstance(source, str) and is_url(source):
             source = await self._fetch(source)
         async with self._places:
             image = await asyncio.to_thread(load_image, source, self._pictures)
-            return await self._connection.infer(model, image)
+            return image, await self._connection.infer(model, image)
 
     async def _fetch(self, url: str) -> bytes:
         host = self._hosts.setdefault(host_of(url), asyncio.Semaphore(CONNECTIONS_PER_HOST))

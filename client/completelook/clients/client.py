@@ -12,7 +12,7 @@ from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
 from completelook.errors import ContractError, ImageError
-from completelook.images import ANY_PICTURE, ImageSource, PicturePolicy, load_image
+from completelook.images import ANY_PICTURE, ImageSource, PicturePolicy, load_image, tensor_digest
 from completelook.ranking import (
     NO_STEERING,
     Calibration,
@@ -23,10 +23,9 @@ from completelook.ranking import (
     RankOptions,
     categories_to_rank,
     complete,
-    rank_scenes,
+    rank_photos,
     require_look_options,
     require_options,
-    steered,
 )
 from completelook.triton import PLAIN, Connection, Credentials, ProductEmbedding, SceneEmbedding
 
@@ -97,8 +96,9 @@ class CompleteLook:
         With `regions`, also the attention [C, 14, 14] and the region embeddings [196, 128].
         """
         model = EXPLAIN_SCENE if regions else EMBED_SCENE
-        outputs = self._connection.infer(model, load_image(source, self._pictures))
-        scene = SceneEmbedding.from_outputs(outputs)
+        image = load_image(source, self._pictures)
+        outputs = self._connection.infer(model, image)
+        scene = SceneEmbedding.from_outputs(outputs, picture=tensor_digest(image))
         self._served.note(scene.model_id)
         return scene
 
@@ -150,18 +150,19 @@ class CompleteLook:
         if not isinstance(scene, SceneEmbedding):
             is_steered = bool(options.get("steering", NO_STEERING))
             scene = self.embed_scene(scene, regions=is_steered)
-        return self._ranked([scene], catalog, names, **options)[0]
+        (ranked,) = self._ranked([("", scene)], catalog, names, **options)
+        return ranked.matches
 
     def _ranked(
         self,
-        scenes: Sequence[SceneEmbedding],
+        photos: Sequence[tuple[str, SceneEmbedding]],
         catalog: Catalog,
         names: Sequence[str],
         **options: Unpack[RankOptions],
-    ) -> list[dict[str, Ranking]]:
-        for scene in scenes:
+    ) -> list[RankedScene]:
+        for _, scene in photos:
             catalog.require_model(scene.model_id, self.server)
-        return rank_scenes(scenes, catalog, names, calibration=self.calibration(), **options)
+        return rank_photos(photos, catalog, names, calibration=self.calibration(), **options)
 
     def rank_scenes(
         self,
@@ -179,25 +180,20 @@ class CompleteLook:
         """
         require_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
-        steering = options.pop("steering", NO_STEERING)
+        regions = regions or bool(options.get("steering", NO_STEERING))
 
         def embed(source: str) -> tuple[str, SceneEmbedding | ImageError]:
             try:
-                scene = self.embed_scene(source, regions=regions or bool(steering))
-                return source, steered(scene, steering)
+                return source, self.embed_scene(source, regions=regions)
             except ImageError as error:
                 if skipped is None:
                     raise
                 return source, error
 
         def ranked() -> Iterator[RankedScene]:
-            if not waiting:
-                return
-            matches = self._ranked([scene for _, scene in waiting], catalog, names, **options)
-            yield from (
-                RankedScene(*each, found) for each, found in zip(waiting, matches, strict=True)
-            )
-            waiting.clear()
+            if waiting:
+                yield from self._ranked(waiting, catalog, names, **options)
+                waiting.clear()
 
         # As many as are embedded at once are ranked at once, in one pass over the catalog.
         waiting: list[tuple[str, SceneEmbedding]] = []

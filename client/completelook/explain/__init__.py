@@ -1,8 +1,8 @@
 """Explanations: where the model looked, and pages that show it."""
 
-from completelook.explain.contributions import attention_map, contributions, support
 from completelook.explain.explanation import INDEX, PRODUCTS_DRAWN, write_explanation
 from completelook.explain.look_page import write_look
+from completelook.explain.maps import attention_map, contributions, support
 from completelook.explain.overlays import marked, overlay, shrunk
 from completelook.explain.report import EmbeddedPicture, embedded_picture, write_report
 

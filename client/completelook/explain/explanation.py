@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from completelook.catalog import Catalog, format_model_id
-from completelook.explain.contributions import attention_map, contributions, support
+from completelook.explain.maps import attention_map, contributions, support
 from completelook.explain.overlays import marked, overlay, shrunk
 from completelook.files import replacing, write_text
 from completelook.images import open_image

@@ -15,7 +15,7 @@ from completelook.catalog import Catalog, CategoryTable, format_model_id
 from completelook.concurrency import map_in_flight
 from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import ImageError
-from completelook.explain.contributions import attention_map
+from completelook.explain.maps import attention_map
 from completelook.explain.overlays import overlay, shrunk
 from completelook.files import replacing
 from completelook.images import open_image

@@ -1,6 +1,12 @@
 """Pictures: from anywhere to the one tensor."""
 
-from completelook.images.decode import ImageSource, load_image, open_image, readable_suffixes
+from completelook.images.decode import (
+    ImageSource,
+    load_image,
+    open_image,
+    readable_suffixes,
+    tensor_digest,
+)
 from completelook.images.fetch import CONNECTIONS_PER_HOST, USER_AGENT, download, host_of, is_url
 from completelook.images.policy import ANY_PICTURE, PicturePolicy
 
@@ -16,4 +22,5 @@ __all__ = [
     "load_image",
     "open_image",
     "readable_suffixes",
+    "tensor_digest",
 ]

@@ -1,5 +1,6 @@
 """Pictures: from whatever a user has to the one tensor the models take."""
 
+import hashlib
 import os
 import stat
 import threading
@@ -93,6 +94,11 @@ def load_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> NDAr
             # A draft's last row and column can reach past the picture's edge: the box ends where
             # it does.
             return np.array(_squashed(image, box=draft[1] if draft else None))
+
+
+def tensor_digest(tensor: NDArray[np.uint8]) -> str:
+    """The SHA-256 of a tensor as `load_image` gives it, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(tensor).data).hexdigest()
 
 
 def open_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> Image.Image:

@@ -19,6 +19,8 @@ from completelook.ranking.ranking import (
     rank_scenes,
     require_options,
 )
+from completelook.ranking.receipt import Place, Receipt, rank_photos
+from completelook.ranking.replaying import Replay, changed_picture, replay
 from completelook.ranking.rules import NO_RULES, Effect, Ledger, Move, Rules
 from completelook.ranking.steering import NO_STEERING, Box, Steering, steered
 from completelook.ranking.variety import NO_VARIETY, Variety
@@ -37,18 +39,24 @@ __all__ = [
     "Looks",
     "Match",
     "Move",
+    "Place",
     "RankOptions",
     "RankedScene",
     "Ranking",
+    "Receipt",
+    "Replay",
     "Rules",
     "Steering",
     "Variety",
     "categories_to_rank",
+    "changed_picture",
     "compatible",
     "complete",
     "rank",
+    "rank_photos",
     "rank_scene",
     "rank_scenes",
+    "replay",
     "require_look_options",
     "require_options",
     "steered",

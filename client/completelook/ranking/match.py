@@ -13,6 +13,7 @@ from completelook.ranking.calibration import Calibration
 from completelook.triton import SceneEmbedding
 
 if TYPE_CHECKING:
+    from completelook.ranking.receipt import Receipt
     from completelook.ranking.rules import Ledger
 
 
@@ -50,13 +51,14 @@ class RankedScene:
     """A scene and the products found for it, by the full name of their category."""
 
     source: str  # its picture's path or URL
-    embedding: SceneEmbedding
-    matches: Mapping[str, list[Match]]
+    embedding: SceneEmbedding  # as it was steered
+    matches: Mapping[str, Ranking]
+    receipt: "Receipt | None" = None  # of every answer that a client gives
 
     @property
     def ledgers(self) -> "dict[str, Ledger]":
         """What a shop's rules have changed, by category; of those for which there are any."""
-        found = {name: getattr(matches, "ledger", None) for name, matches in self.matches.items()}
+        found = {name: matches.ledger for name, matches in self.matches.items()}
         return {name: ledger for name, ledger in found.items() if ledger is not None}
 
 

@@ -9,6 +9,7 @@ tail has those of the directory with the checksums, of what follows it, and of i
 byte is without one, and no byte of a column is read to know that.
 """
 
+import hashlib
 import io
 import json
 import mmap
@@ -48,6 +49,8 @@ class SealedFile:
         size = self._stamp[0]
         self.directory: Mapping[str, Any]
         self._covered, content, checksums = self._unsealed(size)
+        # Of all that the file holds, by its checksums: no column is read for it.
+        self.digest = hashlib.sha256(content + checksums).hexdigest()
         self.directory = json.loads(content)
         self._checksums = np.frombuffer(checksums, "<u4")
         self._is_checked = np.zeros(len(self._checksums), np.bool_)

@@ -18,9 +18,10 @@ class SceneEmbedding:
     model_id: int
     attention: NDArray[np.float32] | None = None  # [C, 14, 14], each category's map sums to 1
     regions: NDArray[np.float32] | None = None  # [196, 128], unit length
+    picture: str | None = None  # the digest of the tensor that it was made of
 
     @classmethod
-    def from_outputs(cls, outputs: Mapping[str, NDArray[Any]]) -> Self:
+    def from_outputs(cls, outputs: Mapping[str, NDArray[Any]], picture: str | None = None) -> Self:
         """A scene from the outputs of `embed_scene` or `explain_scene`, by name."""
         return cls(
             embedding=outputs["SCENE_EMBEDDING"],
@@ -28,6 +29,7 @@ class SceneEmbedding:
             model_id=int(outputs["MODEL_ID"][0]),
             attention=outputs.get("ATTENTION"),
             regions=outputs.get("REGION_EMBEDDINGS"),
+            picture=picture,
         )
 
 

@@ -1,7 +1,7 @@
 """Tables: ranked products as a person reads them in a terminal."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -10,23 +10,27 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from completelook.contract import CATEGORY_SEPARATOR
-from completelook.ranking import NO_BETTER, Look, Looks, Match, RankedScene
+from completelook.ranking import NO_BETTER, Look, Looks, Match
 
 
-def print_tables(scene: RankedScene, columns: Sequence[str] = ()) -> None:
-    """Print one table per category of a ranked scene to stdout; a line where nothing fits.
+def print_tables(
+    source: str, found: Mapping[str, Sequence[Match]], columns: Sequence[str] = ()
+) -> None:
+    """Print a table per category of what was found for a scene; a line where nothing fits.
 
     Each product with what it has in some of the shop's columns.
     """
-    scene_name = Path(scene.source).name
-    for category, matches in scene.matches.items():
+    scene_name = Path(source).name
+    for category, matches in found.items():
         if matches:
             _print_whole(_table(scene_name, category, matches, columns))
         else:
             print(f"{category} for {scene_name}: nothing fits\n")
 
 
-def _table(scene_name: str, category: str, matches: list[Match], columns: Sequence[str]) -> Table:
+def _table(
+    scene_name: str, category: str, matches: Sequence[Match], columns: Sequence[str]
+) -> Table:
     table = Table(
         title=f"[bold]{_plain(category)}[/] for {_plain(scene_name)}",
         title_justify="left",

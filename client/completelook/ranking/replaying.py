@@ -1,0 +1,98 @@
+"""Replay: an answer given again from its receipt, and which parts are no longer as they were."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from completelook.catalog import Catalog, format_model_id
+from completelook.contract import EMBEDDING_SIZE
+from completelook.errors import CompleteLookError, ImageError
+from completelook.images import ANY_PICTURE, PicturePolicy, load_image, tensor_digest
+from completelook.ranking.match import Ranking
+from completelook.ranking.ranking import rank_scene
+from completelook.ranking.receipt import Place, Receipt
+from completelook.ranking.steering import NO_STEERING
+from completelook.triton import SceneEmbedding
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of a receipt."""
+
+    matches: Mapping[str, Ranking]  # the answer of today; none where there is none
+    changed: tuple[str, ...]  # parts that are no longer as they were, or that nobody can tell
+    differences: tuple[str, ...]  # none where the answer is the same bit for bit
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the answer is given again, bit for bit."""
+        return not self.differences
+
+
+def replay(receipt: Receipt, catalog: Catalog) -> Replay:
+    """Give an answer again: what the model said of the scene is in the receipt.
+
+    Raises CatalogError where the catalog cannot be read.
+    """
+    changed = _changed_catalog(receipt, catalog)
+    if catalog.model_id != receipt.model_id:
+        was, now = format_model_id(receipt.model_id), format_model_id(catalog.model_id)
+        model = f"the model: {was} gave the answer, the catalog is of {now}"
+        return Replay({}, (*changed, model), ("cannot be given by another model's catalog",))
+    try:
+        matches = _ranked(receipt, catalog)
+    except CompleteLookError as error:
+        return Replay({}, changed, (f"cannot be given: {error}",))
+    differences = tuple(
+        f"{name}: {difference}"
+        for name, was in receipt.answer.items()
+        for difference in _differences(was, [Place.of(match) for match in matches[name]])
+    )
+    return Replay(matches, changed, differences)
+
+
+def changed_picture(
+    receipt: Receipt, source: str | None = None, *, pictures: PicturePolicy = ANY_PICTURE
+) -> str | None:
+    """What is no longer as it was of the scene's picture, or of one in another place."""
+    source = source or receipt.scene
+    if receipt.picture is None:
+        return f"the picture: nobody knows which one was embedded for {receipt.scene}"
+    try:
+        digest = tensor_digest(load_image(source, pictures))
+    except ImageError as error:
+        return f"the picture: {error}"
+    return None if digest == receipt.picture else f"the picture: {source} holds another one now"
+
+
+def _changed_catalog(receipt: Receipt, catalog: Catalog) -> tuple[str, ...]:
+    info = catalog.info
+    if info.digest is None or receipt.catalog_digest is None:
+        return (f"the catalog: {info.location} does not tell whether it has changed",)
+    if info.digest != receipt.catalog_digest:
+        return (f"the catalog: {info.location} has changed since",)
+    return ()
+
+
+def _ranked(receipt: Receipt, catalog: Catalog) -> dict[str, Ranking]:
+    names = catalog.categories.names
+    contexts = np.zeros((len(names), EMBEDDING_SIZE), np.float32)  # [C, 128]
+    for name, context in receipt.contexts.items():
+        contexts[catalog.categories.resolve(name)] = context
+    scene = SceneEmbedding(receipt.embedding, contexts, receipt.model_id)
+    # The contexts are those of the scene as it was steered.
+    options = receipt.options | {"steering": NO_STEERING}
+    return rank_scene(scene, catalog, [*receipt.answer], calibration=receipt.calibration, **options)
+
+
+def _differences(was: Sequence[Place], now: Sequence[Place]) -> list[str]:
+    """Where an answer differs from what it was, in words."""
+    told = [
+        f"place {place} was {before.id} at {before.distance!r}, is {after.id} at {after.distance!r}"
+        for place, (before, after) in enumerate(zip(was, now, strict=False), start=1)
+        if before != after
+    ]
+    if len(was) != len(now):
+        told.append(f"had {len(was)} products, has {len(now)}")
+    return told
