@@ -1,13 +1,17 @@
 import base64
 import io
 import re
+import threading
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from completelook import Catalog, CompleteLook, ImageError, RankedScene
+from completelook import Catalog, CompleteLook, ImageError, PicturePolicy, RankedScene
+from completelook.catalog import write_catalog
 from completelook.explain import write_report
-from fakes import CALIBRATION, FakeTriton
+from fakes import CALIBRATION, MODEL_ID, FakeTriton, axis
 from PIL import Image
 
 
@@ -119,3 +123,34 @@ def test_a_scene_that_is_gone_leaves_the_old_page_alone(
         write_report(path, [*ranked, gone], catalog)
     assert path.read_text() == "old"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_pictures_of_the_catalog_keep_to_the_policy_of_the_scenes(
+    look: CompleteLook, triton: FakeTriton, tmp_path: Path, scene: Path
+) -> None:
+    """A product's URL in a catalog must not reach an address that a scene's may not."""
+    asked = []
+
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as host:
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{host.server_port}/secret.jpg"
+        products = pa.table({"id": ["p"], "category": [triton.categories[0]], "image": [url]})
+        path, vectors = tmp_path / "catalog.arrow", axis(3)[None]
+        write_catalog(path, products, vectors, model_id=MODEL_ID, categories=triton.categories)
+        catalog = Catalog.open(path)
+        ranked = list(look.rank_scenes([str(scene)], catalog, regions=True))
+        page = tmp_path / "report.html"
+        write_report(page, ranked, catalog, policy=PicturePolicy(deny_private=True))
+        assert asked == []
+        assert "the host cannot be reached" in page.read_text()
+        write_report(page, ranked, catalog)
+        assert asked == ["/secret.jpg"]
+        host.shutdown()

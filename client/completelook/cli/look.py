@@ -100,7 +100,7 @@ def look(
     if html is not None:
         from completelook.explain import write_look
 
-        write_look(html, scene, looks, opened, show=columns)
+        write_look(html, scene, looks, opened, show=columns, policy=pictures)
         typer.echo(f"wrote {html}", err=True)
 
 

@@ -146,12 +146,12 @@ def rank(
     if explain is not None:
         from completelook.explain import INDEX, write_explanation
 
-        drawn = write_explanation(explain, ranked, opened, steering=steering)
+        drawn = write_explanation(explain, ranked, opened, steering=steering, policy=pictures)
         typer.echo(f"wrote {INDEX} and {len(drawn)} pictures to {explain}", err=True)
     if html is not None:
         from completelook.explain import write_report
 
-        write_report(html, ranked, opened, show=columns)
+        write_report(html, ranked, opened, show=columns, policy=pictures)
         typer.echo(f"wrote {html}", err=True)
     if skips:
         raise typer.Exit(EXIT_SKIPPED)

@@ -16,7 +16,7 @@ from completelook.catalog import Catalog, format_model_id
 from completelook.explain.maps import attention_map, contributions, support
 from completelook.explain.overlays import marked, overlay, shrunk
 from completelook.files import replacing, write_text
-from completelook.images import open_image
+from completelook.images import ANY_PICTURE, PicturePolicy, open_image
 from completelook.ranking import NO_STEERING, Match, RankedScene, Steering
 
 INDEX = "explain.json"
@@ -33,6 +33,7 @@ def write_explanation(
     catalog: Catalog,
     *,
     steering: Steering = NO_STEERING,
+    policy: PicturePolicy = ANY_PICTURE,
 ) -> list[Path]:
     """Write why these products: `explain.json`, and pictures, whose paths are given.
 
@@ -44,7 +45,7 @@ def write_explanation(
     """
     explained, pictures = [], []
     for scene, name in zip(scenes, _scene_names(scenes), strict=True):
-        photo = shrunk(open_image(scene.source), _LONGEST_SIDE)
+        photo = shrunk(open_image(scene.source, policy), _LONGEST_SIDE)
         drawing = _Drawing(photo, steering, directory / name)
         categories = [
             _category(scene, category, catalog, drawing, matches)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from completelook.catalog import Catalog, format_model_id
@@ -16,7 +17,7 @@ from completelook.explain.report import (
     product_picture,
     write_page,
 )
-from completelook.images import open_image
+from completelook.images import ANY_PICTURE, PicturePolicy, open_image
 from completelook.ranking import NO_BETTER, Look, Looks
 
 _TEMPLATE = "look.html.jinja"
@@ -32,7 +33,13 @@ class _Shown:
 
 
 def write_look(
-    path: Path, source: str, looks: Looks, catalog: Catalog, *, show: Sequence[str] = ()
+    path: Path,
+    source: str,
+    looks: Looks,
+    catalog: Catalog,
+    *,
+    show: Sequence[str] = (),
+    policy: PicturePolicy = ANY_PICTURE,
 ) -> None:
     """Write the page of the looks for a scene, given by its picture's path or URL.
 
@@ -44,7 +51,8 @@ def write_look(
     if looks.with_more is not None and looks.with_more.score < looks.looks[0].score - NO_BETTER:
         named.append((f"With a budget of {looks.larger_budget:g}", looks.with_more))
     images = list({match.image for _, look in named for match in look.matches})
-    pictures = map_in_flight(product_picture, images, in_flight=PRODUCTS_IN_FLIGHT)
+    picture_of = partial(product_picture, policy=policy)
+    pictures = map_in_flight(picture_of, images, in_flight=PRODUCTS_IN_FLIGHT)
     by_image = dict(zip(images, pictures, strict=True))
     columns = catalog.columns_to_show(show)
     name_column = next(iter(catalog.columns_to_show()), "")
@@ -52,7 +60,7 @@ def write_look(
         path,
         _TEMPLATE,
         scene_name=Path(source).name,
-        photo=embedded_picture(shrunk(open_image(source), SCENE_SIDE)),
+        photo=embedded_picture(shrunk(open_image(source, policy), SCENE_SIDE)),
         catalog_name=Path(catalog.info.location).name,
         product_count=len(catalog),
         model_id=format_model_id(catalog.model_id),

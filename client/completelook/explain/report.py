@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from completelook.errors import ImageError
 from completelook.explain.maps import attention_map
 from completelook.explain.overlays import overlay, shrunk
 from completelook.files import replacing
-from completelook.images import open_image
+from completelook.images import ANY_PICTURE, PicturePolicy, open_image
 from completelook.ranking import Match, RankedScene
 
 _TEMPLATE = "report.html.jinja"
@@ -63,12 +63,17 @@ class _Scene:
 
 
 def write_report(
-    path: Path, scenes: Iterable[RankedScene], catalog: Catalog, *, show: Sequence[str] = ()
+    path: Path,
+    scenes: Iterable[RankedScene],
+    catalog: Catalog,
+    *,
+    show: Sequence[str] = (),
+    policy: PicturePolicy = ANY_PICTURE,
 ) -> None:
     """Write the page; the scenes must be embedded with regions.
 
     A product stands under its name, where the catalog has one, with the columns to `show`. One
-    whose picture cannot be opened shows a placeholder.
+    whose picture cannot be opened, or that the policy does not allow, shows a placeholder.
 
     Raises CatalogError for a column the catalog lacks, ImageError for a scene that cannot be
     opened, OSError.
@@ -76,7 +81,7 @@ def write_report(
     write_page(
         path,
         _TEMPLATE,
-        scenes=_prepared(scenes, catalog, show),
+        scenes=_prepared(scenes, catalog, show, policy),
         catalog_name=Path(catalog.info.location).name,
         product_count=len(catalog),
         model_id=format_model_id(catalog.model_id),
@@ -96,14 +101,14 @@ def write_page(path: Path, template: str, **content: Any) -> None:
 
 
 def _prepared(
-    scenes: Iterable[RankedScene], catalog: Catalog, show: Sequence[str]
+    scenes: Iterable[RankedScene], catalog: Catalog, show: Sequence[str], policy: PicturePolicy
 ) -> Iterator[_Scene]:
     """The scenes as the template shows them, one at a time: a page can be larger than memory."""
-    picture_of = lru_cache(maxsize=2048)(product_picture)
+    picture_of = lru_cache(maxsize=2048)(partial(product_picture, policy=policy))
     columns = catalog.columns_to_show(show)
     name_column = next(iter(catalog.columns_to_show()), "")
     for scene in scenes:
-        photo = shrunk(open_image(scene.source), SCENE_SIDE)
+        photo = shrunk(open_image(scene.source, policy), SCENE_SIDE)
         images = list({match.image for matches in scene.matches.values() for match in matches})
         pictures = map_in_flight(picture_of, images, in_flight=PRODUCTS_IN_FLIGHT)
         by_image = dict(zip(images, pictures, strict=True))
@@ -142,10 +147,10 @@ def card(match: Match, columns: Sequence[str], name_column: str, picture: Embedd
     return Card(match, "" if name is None else str(name), details, picture)
 
 
-def product_picture(source: str) -> EmbeddedPicture:
+def product_picture(source: str, policy: PicturePolicy) -> EmbeddedPicture:
     """A product's picture, or why there is none."""
     try:
-        return embedded_picture(shrunk(open_image(source), _PRODUCT_SIDE))
+        return embedded_picture(shrunk(open_image(source, policy), _PRODUCT_SIDE))
     except ImageError as exc:
         return EmbeddedPicture(data="", problem=str(exc))
 
