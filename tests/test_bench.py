@@ -1,6 +1,8 @@
 """`make bench`: what is measured in which order, and what is made of it."""
 
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from completelook_load.bench import contenders as named
 from completelook_load.bench.app_server import AppServer, as_bytes, contexts_of
 from completelook_load.bench.apps import picture
 from completelook_load.bench.contenders import Figure, measure, ratio
+from completelook_load.bench.cost import spent_s
 from completelook_load.bench.models import load_models
 from completelook_load.bench.page import BENCH_MODULES, Benchmark, write_page
 from completelook_load.bench.sample import Sample, closed_loop, repeat
@@ -246,3 +249,30 @@ def test_the_other_model_has_the_demos_heads_on_the_other_backbone(
     assert models.light.config.categories == models.full.config.categories
     _, pooled, _ = models.light.backbone()(torch.from_numpy(np.stack(images[:1])))
     assert models.light.heads.embed_pooled(pooled).shape == (1, 128)
+
+
+def test_what_a_process_spends_is_told_by_its_part(tmp_path: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ninput()"
+    stub = tmp_path / "triton_python_backend_stub"
+    stub.symlink_to(sys.executable)
+    arguments = [str(stub), "-c", burn, "backbone_0_1"]
+    with spent_s() as spent:
+        child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout.readline() == b"done\n"
+    child.communicate(b"\n")
+
+    assert spent["backbone"] >= 0.25
+    assert set(spent) == {"client", "backbone"}
+
+
+def test_the_page_says_what_an_image_costs_each_process(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("<!-- begin machines -->\n<!-- end machines -->\n")
+    spent = {"client": 0.001, "tritonserver": 0.0005, "backbone": 0.004, "other servers": 1.0}
+    rounds = _rounds() | {
+        named.in_flight(named.SERVED, 16): [Sample(100.0, 0.1, 0.2, 0, spent)] * 2
+    }
+    Benchmark(_MACHINE, None, rounds).write(tmp_path)
+    write_page(page, tmp_path)
+
+    assert "| Triton, 16 in flight | 1.00 | 0.50 | 4.00 | 5.50 |" in page.read_text()

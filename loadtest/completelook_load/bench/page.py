@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from completelook.files import write_text
@@ -20,6 +22,7 @@ from completelook_load.bench.contenders import (
     ratio,
     throughput,
 )
+from completelook_load.bench.cost import OTHERS, TRITON
 from completelook_load.bench.machine import Machine, slug
 from completelook_load.bench.sample import Sample
 from completelook_load.bench.targets import Target, judge
@@ -87,6 +90,7 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
     if benchmark.operations:
         yield _share_of_peak(rounds, benchmark.operations)
         yield ""
+    yield from _cost_lines(rounds)
     columns = ("", "images/s", f"/ {_BASE}", "p50 ms", "p95 ms", "failed")
     yield markdown_table(columns, (_cells(rounds, name) for name in rounds)).rstrip()
 
@@ -107,6 +111,29 @@ def _cells(rounds: Mapping[str, list[Sample]], name: str) -> list[str]:
     failed = str(sum(sample.failures for sample in samples))
     spread = f"{rate.value:.1f} ({rate.low:.1f} to {rate.high:.1f})"
     return [name, spread, f"{ratio(rounds, name, _BASE).value:.2f}", *quantiles, failed]
+
+
+def _cost_lines(rounds: Mapping[str, list[Sample]]) -> Iterator[str]:
+    """Where the processor's time goes: what bounds the rate, however well the rest is arranged."""
+    costs = {
+        name: {
+            part: median(sample.spent_s.get(part, 0.0) for sample in samples)
+            for part in samples[0].spent_s
+        }
+        for name, samples in rounds.items()
+        if TRITON in samples[0].spent_s
+    }
+    if not costs:
+        return
+    yield "What an image costs, in milliseconds of a core:"
+    yield ""
+    parts = [part for part in dict.fromkeys(chain(*costs.values())) if part != OTHERS]
+    rows = (
+        (name, *(f"{1000 * each_s:.2f}" for each_s in (*wanted, sum(wanted))))
+        for name, cost in costs.items()
+        for wanted in [[cost.get(part, 0.0) for part in parts]]
+    )
+    yield markdown_table(("", *parts, "together"), rows)
 
 
 def _ratio(figure: Figure) -> str:

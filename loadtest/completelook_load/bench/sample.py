@@ -1,12 +1,15 @@
 """One measurement: something done again and again for a while, alone or by many at once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from completelook.errors import CompleteLookError, ServerError
+
+from completelook_load.bench.cost import spent_s
 
 # A closed loop goes on until each user has had so many answers on average; the first wave, which
 # meets an idle server, is left out.
@@ -22,11 +25,19 @@ class Sample:
     p50_s: float | None = None  # None where single answers were not timed
     p95_s: float | None = None
     failures: int = 0
+    # The processor's time of an image in each process; empty where it was not taken.
+    spent_s: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, images_per_s: float, latencies_s: list[float], failures: int = 0) -> "Sample":
+    def of(
+        cls,
+        images_per_s: float,
+        latencies_s: list[float],
+        failures: int = 0,
+        spent_s: Mapping[str, float] = MappingProxyType({}),
+    ) -> "Sample":
         p50_s, p95_s = np.percentile(latencies_s, (50, 95)).tolist()
-        return cls(images_per_s, p50_s, p95_s, failures)
+        return cls(images_per_s, p50_s, p95_s, failures, dict(spent_s))
 
 
 def repeat(call: Callable[[], object], batch_size: int, duration_s: float) -> Sample:
@@ -47,10 +58,10 @@ def closed_loop(ask: Callable[[], object], in_flight: int, duration_s: float) ->
     Raises ServerError where hardly anything is answered.
     """
     loop = _Loop(ask, in_flight, duration_s)
-    with ThreadPoolExecutor(in_flight) as pool:
+    with spent_s() as spent, ThreadPoolExecutor(in_flight) as pool:
         for user in [pool.submit(loop.run_user) for _ in range(in_flight)]:
             user.result()
-    return loop.sample()
+    return loop.sample(spent)
 
 
 class _Loop:
@@ -79,8 +90,11 @@ class _Loop:
             return True
         return now_s >= self._ends_s and len(self._answers) >= _WAVES * self._in_flight
 
-    def sample(self) -> Sample:
-        """From the end of the first wave to when the last users were still asking."""
+    def sample(self, spent_s: Mapping[str, float]) -> Sample:
+        """From the end of the first wave to when the last users were still asking.
+
+        What was spent is that of all answers.
+        """
         answers = sorted(self._answers)
         if len(answers) <= 2 * self._in_flight:
             reason = self._failures[0] if self._failures else "it is too slow"
@@ -91,4 +105,5 @@ class _Loop:
         measured = [answer for answer in answers[first:] if answer[0] <= last_s]
         span_s = measured[-1][0] - answers[first - 1][0]
         latencies_s = [latency_s for _, latency_s in measured]
-        return Sample.of(len(measured) / span_s, latencies_s, len(self._failures))
+        by_part = {part: each_s / len(answers) for part, each_s in spent_s.items()}
+        return Sample.of(len(measured) / span_s, latencies_s, len(self._failures), by_part)

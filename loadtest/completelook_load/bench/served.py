@@ -24,6 +24,7 @@ from completelook_load.bench.app_server import (
     contexts_of,
 )
 from completelook_load.bench.contenders import Contenders
+from completelook_load.bench.cost import spent_s
 from completelook_load.bench.sample import Sample, closed_loop
 
 IN_FLIGHT = (1, 4, 16, 64)
@@ -125,5 +126,7 @@ def _index(look: CompleteLook, products: Path, out: Path) -> Sample:
     """Index a table of products; what a single one of them took is not known."""
     # What an earlier round has embedded would not be embedded again.
     ledger_path(out).unlink(missing_ok=True)
-    report = index(products, out, look, on_error="fail")
-    return Sample(report.images_per_s)
+    with spent_s() as spent:
+        report = index(products, out, look, on_error="fail")
+    by_part = {part: each_s / report.indexed for part, each_s in spent.items()}
+    return Sample(report.images_per_s, spent_s=by_part)
