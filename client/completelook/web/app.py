@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from completelook.web import problems
+from completelook.web import page, problems
 from completelook.web.guard import Guard
 from completelook.web.problems import SCHEMA
 from completelook.web.routes import ROUTERS
@@ -31,6 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(page.router)
     problems.install(app)
     app.add_middleware(Guard, limits=settings.limits, token=settings.token, metrics=service.metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

@@ -123,14 +123,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _of_defect)
 
 
-def _of_ours(request: Request, error: Exception) -> Response:
+def meaning(request: Request, error: Exception) -> tuple[int, str]:
+    """The status of an error of ours, and what a stranger is told of it."""
     kind = next(each for each in type(error).__mro__ if each in _MEANINGS)
     status, said = _MEANINGS[kind]
     if status >= 500:
         _log.warning("%s %s: %s", request.method, request.url.path, error)
+    return status, said or request.app.state.service.without_places(str(error))
+
+
+def _of_ours(request: Request, error: Exception) -> Response:
+    status, told = meaning(request, error)
     return problem(
         status,
-        said or request.app.state.service.without_places(str(error)),
+        told,
         kind=f"urn:completelook:{type(error).__name__}",
         headers=_AGAIN if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
     )
