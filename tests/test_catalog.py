@@ -302,6 +302,14 @@ def test_many_batches_answer_as_one(path, monkeypatch):
             assert ids(found) == ids(expected)
 
 
+@pytest.mark.parametrize("page_bytes", [1, 1000, 4096, 1 << 20])
+def test_the_size_of_the_pieces_written_changes_no_byte(path, monkeypatch, page_bytes):
+    table, embeddings = large(400)
+    expected = written(path, table, embeddings).path.read_bytes()
+    monkeypatch.setattr("completelook.storage.seal._PAGE_BYTES", page_bytes)
+    assert written(path, table, embeddings).path.read_bytes() == expected
+
+
 def test_half_precision_is_half_the_file_and_ranks_as_its_rounded_embeddings(path):
     table, embeddings = large()
     whole = written(path.with_name("whole.arrow"), table, embeddings).path.stat().st_size

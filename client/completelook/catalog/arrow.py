@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +49,18 @@ class _Hits(Hits):
 
     @classmethod
     def of(cls, content: Content, rows: NDArray[np.int64]) -> Self:
-        return cls(content.products(rows), content.embeddings(rows), content, rows)
+        """Those in some rows."""
+        return cls.of_each(content, [rows])[0]
+
+    @classmethod
+    def of_each(cls, content: Content, parts: Sequence[NDArray[np.int64]]) -> list[Self]:
+        """Those in some rows, part by part; what the parts need is read at once."""
+        embeddings = content.embeddings(np.concatenate(parts))
+        ends = accumulate(map(len, parts))
+        return [
+            cls(products, embeddings[end - len(rows) : end], content, rows)
+            for products, rows, end in zip(content.products(parts), parts, ends, strict=True)
+        ]
 
     def cells(self, column: str) -> Sequence[Any]:
         return self.content.cells(column, self.rows)
@@ -162,7 +174,7 @@ class ArrowCatalog(Catalog):
             found = [kept[place] for place in places]
         else:
             found = nearest_rows(content.vectors(rows), queries, top)
-        hits = [_Hits.of(content, each) for each in found]
+        hits = _Hits.of_each(content, found)
         content.file.require_unchanged()
         return hits
 

@@ -75,20 +75,22 @@ def matched(
     distances = (global_distances + local_distances) / 2  # [n]
     compatibilities = _compatibilities(calibration, distances)  # [n]
     order = np.argsort(distances, kind="stable")  # [n]
+    numbers = np.stack([distances, global_distances, local_distances], axis=1).tolist()  # [n, 3]
     matches = [
         Match(
             rank=place,
             id=product.id,
             category=product.category,
             image=product.image,
-            distance=float(distances[index]),
-            global_distance=float(global_distances[index]),
-            local_distance=float(local_distances[index]),
+            distance=distance,
+            global_distance=global_distance,
+            local_distance=local_distance,
             compatibility=compatibilities[index],
             product=product.columns,
         )
-        for place, index in enumerate(order, start=1)
+        for place, index in enumerate(order.tolist(), start=1)
         for product in [hits.products[index]]
+        for distance, global_distance, local_distance in [numbers[index]]
     ]
     return matches, order
 

@@ -1,5 +1,6 @@
 """What a file of products holds: its columns stay on disk until touched, and are checked then."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from completelook.images import is_url
 from completelook.products import Product
 from completelook.storage.seal import SealedFile
 
-_READ_AT_ONCE = 100
+_FEW = 100  # rows whose products are read at once, and their cells one by one
 # Of a squared length: half precision, of a model or of a file, strays by less.
 UNIT_TOLERANCE = 2e-2
 # The columns of every catalog; the shop's own stand before the embedding.
-RESERVED = ("id", "category", "image", "embedding")
+_NAMING = ("id", "category", "image")
+RESERVED = (*_NAMING, "embedding")
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class Content:
         self.schema = self._reader.schema
         self.is_half = pa.types.is_float16(self.schema.field("embedding").type.value_type)
         # The first row of each batch, and the end of the last.
-        self._firsts = np.array([*(first for first, _ in self.directory.batches), self.rows])
+        self._firsts = [*(first for first, _ in self.directory.batches), self.rows]
         self._batches: dict[int, pa.RecordBatch] = {}
         self._columns: dict[tuple[int, str], Any] = {}
+        self._stored: dict[int, NDArray[Any]] = {}
         self._reading = Lock()
 
     def column(self, name: str, rows: slice) -> Any:
@@ -78,9 +81,16 @@ class Content:
         """What some rows have in a column other than the embedding."""
         cells: list[Any] = [None] * len(rows)
         for batch, places, own in self._by_batch(rows):
-            taken = self._column(batch, name).take(pa.array(own)).to_pylist()
-            for place, cell in zip(places.tolist(), taken, strict=True):
+            for place, cell in zip(places.tolist(), self._cells(batch, name, own), strict=True):
                 cells[place] = cell
+        return cells
+
+    def _cells(self, batch: int, name: str, rows: NDArray[np.int64]) -> list[Any]:
+        """What some rows of a batch have in a column."""
+        column = self._column(batch, name)
+        if len(rows) <= _FEW:  # To take them at once takes a tenth of a second to import.
+            return [column[row].as_py() for row in rows.tolist()]
+        cells: list[Any] = column.take(pa.array(rows)).to_pylist()
         return cells
 
     def table(self) -> pa.Table:
@@ -98,31 +108,28 @@ class Content:
     def vectors(self, rows: slice) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The embeddings [n, 128] of some rows, batch by batch, each with its first row."""
         for batch, own in self._pieces(rows):
-            yield int(self._firsts[batch]) + own.start, self._vectors(batch, own)
+            yield self._firsts[batch] + own.start, self._vectors(batch, own)
 
     def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The embeddings of some rows, copied, [n, 128]."""
         copied = np.empty((len(rows), EMBEDDING_SIZE), np.float32)  # [n, 128]
         for batch, places, own in self._by_batch(rows):
-            low = int(own.min())
-            copied[places] = self._vectors(batch, slice(low, int(own.max()) + 1))[own - low]
+            copied[places] = self._numbers(batch, int(own.min()), int(own.max()) + 1)[own]
         return copied
 
     def read(self, rows: NDArray[np.int64]) -> dict[int, Product]:
         """The products of some rows by row, their images URLs or full paths."""
-        names = [name for name in self.schema.names if name != "embedding"]
+        own_names = [name for name in self.schema.names if name not in RESERVED]
         products = {}
-        for batch, _, own in self._by_batch(rows):
-            columns = {name: self._column(batch, name) for name in names}
-            for place in own.tolist():
-                # Cell by cell: to take them column by column takes a tenth of a second to import.
-                values = {name: column[place].as_py() for name, column in columns.items()}
-                image = values.pop("image")
-                products[place + int(self._firsts[batch])] = Product(
-                    id=values.pop("id"),
-                    category=values.pop("category"),
+        for batch, places, own in self._by_batch(rows):
+            cells = [self._cells(batch, name, own) for name in (*_NAMING, *own_names)]
+            for row, values in zip(rows[places].tolist(), zip(*cells, strict=True), strict=True):
+                product_id, category, image = values[:3]
+                products[row] = Product(
+                    id=product_id,
+                    category=category,
                     image=image if is_url(image) else str(self.folder / image),
-                    columns=values,
+                    columns=dict(zip(own_names, values[3:], strict=True)),
                 )
         self.file.require_unchanged()
         return products
@@ -143,9 +150,10 @@ class Content:
         rows: NDArray[np.int64] = row_of[asked.to_numpy()]
         return rows
 
-    def products(self, rows: NDArray[np.int64]) -> Sequence[Product]:
-        """The products of some rows, each read when it is asked for."""
-        return _Products(self, rows)
+    def products(self, parts: Sequence[NDArray[np.int64]]) -> list[Sequence[Product]]:
+        """The products of some rows, part by part, read when one of them is asked for."""
+        reading = _Reading(self, parts)
+        return [_Products(reading, rows) for rows in parts]
 
     def validate(self) -> None:
         """Read all of it, and find it as it must be. Raises CatalogError for what is not."""
@@ -168,25 +176,30 @@ class Content:
         require_unique(self.file.path, table["id"])
         self.file.require_unchanged()
 
-    def _batch_of(self, rows: Any) -> Any:
-        return np.searchsorted(self._firsts, rows, side="right") - 1
+    def _batch_of(self, row: int) -> int:
+        return bisect_right(self._firsts, row) - 1
 
     def _by_batch(
         self, rows: NDArray[np.int64]
     ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
         """The batches that some rows lie in, with the places of these and their numbers there."""
-        batches = self._batch_of(rows)
-        if len(rows) and (batches == batches[0]).all():
-            yield int(batches[0]), np.arange(len(rows)), rows - self._firsts[batches[0]]
+        if not len(rows):
             return
-        for batch in np.unique(batches).tolist():
-            places = np.flatnonzero(batches == batch)
-            yield batch, places, rows[places] - self._firsts[batch]
+        first = self._batch_of(int(rows.min()))
+        last = self._batch_of(int(rows.max()))
+        if first == last:
+            yield first, np.arange(len(rows)), rows - self._firsts[first]
+            return
+        for batch in range(first, last + 1):
+            start, end = self._firsts[batch : batch + 2]
+            places = np.flatnonzero((rows >= start) & (rows < end))
+            if len(places):
+                yield batch, places, rows[places] - start
 
     def _pieces(self, rows: slice) -> Iterator[tuple[int, slice]]:
         """The batches that some rows lie in, each with which of its own they are."""
-        for batch in range(int(self._batch_of(rows.start)), int(self._batch_of(rows.stop - 1)) + 1):
-            first, end = self._firsts[batch : batch + 2].tolist()
+        for batch in range(self._batch_of(rows.start), self._batch_of(rows.stop - 1) + 1):
+            first, end = self._firsts[batch : batch + 2]
             yield batch, slice(max(rows.start, first) - first, min(rows.stop, end) - first)
 
     def _batch(self, batch: int) -> pa.RecordBatch:
@@ -212,21 +225,44 @@ class Content:
         return self._columns[key]
 
     def _vectors(self, batch: int, rows: slice) -> NDArray[np.float32]:
-        column: Any = self._batch(batch).column("embedding")
-        values = column.flatten().slice(rows.start * EMBEDDING_SIZE, _numbers(rows))
-        stored: NDArray[Any] = values.to_numpy(zero_copy_only=True)
-        self.file.check_buffer(pa.py_buffer(stored.data))
-        vectors: NDArray[np.float32] = stored.astype(np.float32, copy=False)
-        return vectors.reshape(-1, EMBEDDING_SIZE)  # [n, 128]
+        """The embeddings [n, 128] of some rows of a batch."""
+        stored = self._numbers(batch, rows.start, rows.stop)[rows]
+        return stored.astype(np.float32, copy=False)
+
+    def _numbers(self, batch: int, start: int, stop: int) -> NDArray[Any]:
+        """A batch's embeddings as they are stored, of which some rows may be read, [rows, 128]."""
+        stored = self._stored.get(batch)
+        if stored is None:
+            column: Any = self._batch(batch).column("embedding")
+            numbers: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
+            stored = self._stored[batch] = numbers.reshape(-1, EMBEDDING_SIZE)
+        self.file.check_rows(stored, start, stop)
+        return stored
+
+
+class _Reading:
+    """Reads the products of parts at once when one is asked for; each by itself where many are."""
+
+    def __init__(self, content: Content, parts: Sequence[NDArray[np.int64]]) -> None:
+        self._content = content
+        self._parts = parts
+        self._is_at_once = all(len(part) <= _FEW for part in parts)
+        self._read: dict[int, Product] = {}
+
+    def product(self, row: int) -> Product:
+        if row not in self._read:
+            if not self._is_at_once:
+                return self._content.read(np.array([row]))[row]
+            self._read = self._content.read(np.unique(np.concatenate(self._parts)))
+        return self._read[row]
 
 
 class _Products(Sequence[Product]):
-    """The products of some rows, read when one is asked for; each by itself where they are many."""
+    """The products of some rows."""
 
-    def __init__(self, content: Content, rows: NDArray[Any]) -> None:
-        self._content = content
+    def __init__(self, reading: _Reading, rows: NDArray[np.int64]) -> None:
+        self._reading = reading
         self._rows = rows
-        self._read: dict[int, Product] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -237,13 +273,8 @@ class _Products(Sequence[Product]):
     def __getitem__(self, index: slice) -> "_Products": ...
     def __getitem__(self, index: int | slice) -> "Product | _Products":
         if isinstance(index, slice):
-            return _Products(self._content, self._rows[index])
-        row = int(self._rows[index])
-        if len(self._rows) > _READ_AT_ONCE:
-            return self._content.read(self._rows[[index]])[row]
-        if self._read is None:
-            self._read = self._content.read(self._rows)
-        return self._read[row]
+            return _Products(self._reading, self._rows[index])
+        return self._reading.product(int(self._rows[index]))
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -287,7 +318,3 @@ def require_unique(path: Path, ids: Any) -> None:
         values, counts = pc.value_counts(ids).flatten()
         repeated = values[int(np.argmax(counts))].as_py()
         raise CatalogError(f"{path}: ids must be unique among the products, {repeated!r} is not")
-
-
-def _numbers(rows: slice) -> int:
-    return int(rows.stop - rows.start) * EMBEDDING_SIZE

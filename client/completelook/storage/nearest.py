@@ -1,7 +1,8 @@
 """The nearest products of queries: one matrix product, of which the top-K looks at few numbers.
 
-Exact. The largest of every so many numbers is taken first, in one pass; the K-th largest of these
-is no more than the K-th largest of all, so only what reaches it can be among the K.
+Exact. Of the first rows, and again wherever too many pass, the largest of every so many numbers is
+taken in one pass; the K-th largest of these is no more than the K-th largest of all, so only what
+reaches it can be among the K.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 ROUNDING = 1e-5
 
 _LANES = 64  # numbers of which the largest is taken
+_MOST_PASSING = 8  # times as many as are wanted, before it is worth to ask for more of a row
 _ROWS_FOR_ONE_THREAD = 10_000
 _TILE = 1 << 19  # numbers of a product that stay in the cache until they are looked at
 
@@ -61,30 +63,44 @@ class _Found:
 
     def __init__(self, queries: int, top: int) -> None:
         self._top = top
-        self._least = np.full(queries, -np.inf, np.float32)  # [q], what the K-th reaches for sure
+        self._most = _MOST_PASSING * queries * top
+        # [q, 1], what the K-th reaches for sure, less what rounding may take from one.
+        self._least = np.full((queries, 1), -np.inf, np.float32)
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
 
     def add(self, first: int, products: NDArray[np.float32]) -> None:
         """Products [q, n] of the rows from `first` on."""
+        if not self._parts:
+            self._raise(products)
+        passing = products >= self._least  # [q, n]
+        if self._parts and np.count_nonzero(passing) > self._most:
+            self._raise(products)
+            passing = products >= self._least
+        (places,) = passing.ravel().nonzero()
+        query, row = np.divmod(places, products.shape[1])
+        self._parts.append((query, row + first, products.reshape(-1)[places]))
+
+    def _raise(self, products: NDArray[np.float32]) -> None:
+        """Ask for as much as the K-th largest of products [q, n] reaches, or nearly so much."""
         queries, count = products.shape
         lanes = min(_LANES, count // (4 * self._top))
         heads = products  # [q, m], each the largest of some
         if lanes > 1:
             width = count // lanes
             heads = products[:, : lanes * width].reshape(queries, lanes, width).max(axis=1)
-        if heads.shape[1] >= self._top:
-            place = heads.shape[1] - self._top
-            reached = np.partition(heads, place, axis=1)[:, place]  # [q]
+        place = heads.shape[1] - self._top
+        if place >= 0:
+            reached = np.partition(heads, place, axis=1)[:, [place]] - ROUNDING  # [q, 1]
             np.maximum(self._least, reached, out=self._least)
-        places = np.flatnonzero(products >= (self._least - ROUNDING)[:, np.newaxis])
-        query, row = np.divmod(places, count)
-        self._parts.append((query, row + first, products.reshape(-1)[places]))
 
     def rows(self) -> list[NDArray[np.int64]]:
         """The rows of each query's top, and of those that may tie with the last."""
         queries, rows, products = (
-            np.concatenate(parts) for parts in zip(*self._parts, strict=True)
+            np.concatenate(part) if len(part) > 1 else part[0]
+            for part in zip(*self._parts, strict=True)
         )
+        if len(self._least) == 1:
+            return [rows[self._is_top(products)]]
         order = np.argsort(queries, kind="stable")  # by query, their rows rising as they came
         ends = np.searchsorted(queries[order], np.arange(1, len(self._least)))
         return [rows[own][self._is_top(products[own])] for own in np.split(order, ends)]

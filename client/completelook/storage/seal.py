@@ -17,6 +17,7 @@ import os
 import struct
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from numpy.typing import NDArray
 from completelook.errors import CatalogDamaged
 
 BLOCK_BYTES = 1 << 18
+# A file written in such pieces, each from a multiple of it on, is kept and mapped by Linux in pages
+# of this size where its file system can. It is then searched as fast as memory is, and its first
+# touch costs a tenth of what 4 KiB pages cost.
+_PAGE_BYTES = 1 << 21
 _MAGIC = b"CTLSEAL2"
 _ARROW_MAGIC = b"ARROW1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -55,6 +60,8 @@ class SealedFile:
         self._checksums = np.frombuffer(checksums, "<u4")
         self._is_checked = np.zeros(len(self._checksums), np.bool_)
         self._map = mmap.mmap(self._descriptor, size, access=mmap.ACCESS_READ)
+        with suppress(AttributeError, OSError):  # Of Linux, and not of every one.
+            self._map.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = memoryview(self._map)
         self.buffer = pa.py_buffer(self._map)
 
@@ -96,6 +103,12 @@ class SealedFile:
         start = buffer.address - self.buffer.address
         self.check(start, start + buffer.size)
 
+    def check_rows(self, numbers: NDArray[Any], start: int, stop: int) -> None:
+        """`check` for some rows of an array [n, ...] that lies in the map."""
+        begin = numbers.__array_interface__["data"][0] - self.buffer.address
+        row_bytes = numbers.strides[0]
+        self.check(begin + start * row_bytes, begin + stop * row_bytes)
+
     def check_all(self) -> None:
         """Check every block, those checked before as well. Raises CatalogDamaged."""
         self._is_checked[:] = False
@@ -129,7 +142,8 @@ class Sealing(io.RawIOBase):
     """A file that pyarrow's writer of Arrow files writes to, and that is sealed in the end."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=0)
+        self._page = bytearray()  # what has been written since the last whole one
         self._position = 0
         self._checksums: list[int] = []
         self._checksum = 0
@@ -150,7 +164,7 @@ class Sealing(io.RawIOBase):
         if self._held is not None:
             self._held += view
             return len(view)
-        self._file.write(view)
+        self._put(view)
         done = 0
         while done < len(view):
             piece = view[done : done + BLOCK_BYTES - self._position % BLOCK_BYTES]
@@ -177,7 +191,23 @@ class Sealing(io.RawIOBase):
         size = start + len(sealed) + _TAIL.size + len(footer)
         crcs = crc32(sealed), crc32(footer)
         tail = _TAIL.pack(_MAGIC, size, start, len(content), *crcs, 0)[:-4]
-        self._file.write(sealed + tail + struct.pack("<I", crc32(tail)) + footer)
+        self._put(sealed + tail + struct.pack("<I", crc32(tail)) + footer)
+        self._write_all(self._page)
+
+    def _put(self, content: memoryview | bytes) -> None:
+        """Write whole pages, and keep what is left over until there is more of it."""
+        missing = _PAGE_BYTES - len(self._page)
+        self._page += content[:missing]
+        if len(self._page) == _PAGE_BYTES:
+            self._write_all(self._page)
+            end = len(content) - (len(content) - missing) % _PAGE_BYTES
+            self._write_all(memoryview(content)[missing:end])
+            self._page = bytearray(content[end:])
+
+    def _write_all(self, content: memoryview | bytearray) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
 
     def _end_block(self) -> None:
         self._checksums.append(self._checksum)

@@ -76,6 +76,7 @@ def _faiss(table: pa.Table, embeddings: NDArray[np.float32]) -> Engine:
     import faiss
 
     index: Any = faiss.IndexFlatIP(embeddings.shape[1])
+    parameters: Any = faiss.SearchParameters
     index.add(embeddings)
     ids = table["id"].to_pylist()
     prices = table["price"].to_numpy()
@@ -83,7 +84,7 @@ def _faiss(table: pa.Table, embeddings: NDArray[np.float32]) -> Engine:
 
     def search(query: NDArray[np.float32], category: int) -> list[str]:
         rows = np.flatnonzero((category_of == category) & (prices < _PRICE))
-        chosen = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
+        chosen = parameters(sel=faiss.IDSelectorBatch(rows))
         _, found = index.search(query[np.newaxis], _TOP, params=chosen)
         return [str(ids[row]) for row in found[0]]
 
@@ -100,7 +101,8 @@ def _lancedb(folder: Path, table: pa.Table, embeddings: NDArray[np.float32]) -> 
 
     def search(query: NDArray[np.float32], category: int) -> list[str]:
         where = f"category = '{CATEGORIES[category]}' AND price < {_PRICE}"
-        asked: Any = stored.search(query).distance_type("dot").where(where, prefilter=True)
+        asked: Any = stored.search(query)
+        asked = asked.distance_type("dot").where(where, prefilter=True)
         return [str(each) for each in asked.limit(_TOP).to_arrow()["id"].to_pylist()]
 
     return search
