@@ -4,7 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from completelook.catalog.arrow import ArrowCatalog, write_catalog
-from completelook.catalog.catalog import Catalog, CatalogInfo, Hits, Survey, format_model_id
+from completelook.catalog.catalog import (
+    Catalog,
+    CatalogInfo,
+    Hits,
+    Survey,
+    format_model_id,
+    name_column,
+)
 from completelook.catalog.categories import CategoryTable
 from completelook.catalog.conditions import (
     Comparison,
@@ -57,6 +64,7 @@ __all__ = [
     "is_missing",
     "ledger_path",
     "merge",
+    "name_column",
     "parse_condition",
     "parse_shard",
     "prepare",

@@ -35,6 +35,12 @@ def format_model_id(model_id: int) -> str:
     return f"{model_id:016x}"
 
 
+def name_column(columns: Iterable[str]) -> str | None:
+    """The one of a shop's columns that names a product to a person, if there is one."""
+    by_name = {column.casefold(): column for column in reversed([*columns])}
+    return next((by_name[name] for name in _NAME_COLUMNS if name in by_name), None)
+
+
 # Arrays have no one truth value, so these compare by identity.
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -255,9 +261,8 @@ class Catalog(ABC):
             if name not in info.columns:
                 known = ", ".join(repr(each) for each in info.columns) or "no column of the shop's"
                 raise CatalogError(f"{info.location}: no column {name!r}: it has {known}")
-        by_name = {column.casefold(): column for column in reversed(info.columns)}
-        names = [by_name[name] for name in _NAME_COLUMNS if name in by_name]
-        return tuple(dict.fromkeys([*names[:1], *wanted]))
+        own = name_column(info.columns)
+        return tuple(dict.fromkeys([*([] if own is None else [own]), *wanted]))
 
 
 class Embedding(Protocol):

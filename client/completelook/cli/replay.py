@@ -54,7 +54,7 @@ def replay(
             place = catalog or receipt.catalog
             is_same = _replayed(receipt, place, tuple(show or ()), as_json=as_json)
             failed += not is_same
-            if picture := changed_picture(receipt, scene, pictures=pictures):
+            if picture := changed_picture(receipt, scene, policy=pictures):
                 _say(receipt, picture)
     if failed:
         raise typer.Exit(1)

@@ -3,8 +3,9 @@
 from completelook.explain.explanation import INDEX, PRODUCTS_DRAWN, write_explanation
 from completelook.explain.look_page import write_look
 from completelook.explain.maps import attention_map, contributions, support
-from completelook.explain.overlays import marked, overlay, shrunk
-from completelook.explain.report import EmbeddedPicture, embedded_picture, write_report
+from completelook.explain.overlays import marked, overlay
+from completelook.explain.report import write_report
+from completelook.images import EmbeddedPicture, embedded_picture, shrunk
 
 __all__ = [
     "INDEX",

@@ -14,9 +14,9 @@ from PIL import Image
 
 from completelook.catalog import Catalog, format_model_id
 from completelook.explain.maps import attention_map, contributions, support
-from completelook.explain.overlays import marked, overlay, shrunk
+from completelook.explain.overlays import marked, overlay
 from completelook.files import replacing, write_text
-from completelook.images import ANY_PICTURE, PicturePolicy, open_image
+from completelook.images import ANY_PICTURE, PicturePolicy, open_image, shrunk
 from completelook.ranking import NO_STEERING, Match, RankedScene, Steering
 
 INDEX = "explain.json"

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from completelook.catalog import Catalog, format_model_id
 from completelook.concurrency import map_in_flight
-from completelook.explain.overlays import shrunk
 from completelook.explain.report import (
     PRODUCTS_IN_FLIGHT,
     SCENE_SIDE,
     Card,
     card,
-    embedded_picture,
     product_picture,
     write_page,
 )
-from completelook.images import ANY_PICTURE, PicturePolicy, open_image
+from completelook.images import (
+    ANY_PICTURE,
+    PicturePolicy,
+    embedded_picture,
+    open_image,
+    shrunk,
+)
 from completelook.ranking import NO_BETTER, Look, Looks
 
 _TEMPLATE = "look.html.jinja"

@@ -53,13 +53,6 @@ def marked(photo: Image.Image, steering: Steering) -> Image.Image:
     return copy
 
 
-def shrunk(picture: Image.Image, longest_side: int) -> Image.Image:
-    """A copy of the picture, no side longer than `longest_side` pixels."""
-    copy = picture.copy()
-    copy.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-    return copy
-
-
 def _looked_at(attention: NDArray[np.floating[Any]], size: tuple[int, int]) -> NDArray[np.bool_]:
     """The part of a picture of a size (width, height) that holds SHARE of a map.
 

@@ -1,7 +1,5 @@
 """Reports: scenes and their ranked products as one HTML page that needs no other file."""
 
-import base64
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,11 +12,18 @@ from PIL import Image
 from completelook.catalog import Catalog, CategoryTable, format_model_id
 from completelook.concurrency import map_in_flight
 from completelook.contract import CATEGORY_SEPARATOR
-from completelook.errors import ImageError
 from completelook.explain.maps import attention_map
-from completelook.explain.overlays import overlay, shrunk
+from completelook.explain.overlays import overlay
 from completelook.files import replacing
-from completelook.images import ANY_PICTURE, PicturePolicy, open_image
+from completelook.images import (
+    ANY_PICTURE,
+    EmbeddedPicture,
+    PicturePolicy,
+    embedded_picture,
+    open_image,
+    shrunk,
+    thumbnail,
+)
 from completelook.ranking import Match, RankedScene
 
 _TEMPLATE = "report.html.jinja"
@@ -26,16 +31,6 @@ SCENE_SIDE = 900
 _OVERLAY_SIDE = 480
 _PRODUCT_SIDE = 240
 PRODUCTS_IN_FLIGHT = 8
-
-
-@dataclass(frozen=True)
-class EmbeddedPicture:
-    """A picture inside a page."""
-
-    data: str  # a data URI, empty when the picture cannot be opened
-    width: int = 0
-    height: int = 0
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,15 +144,4 @@ def card(match: Match, columns: Sequence[str], name_column: str, picture: Embedd
 
 def product_picture(source: str, policy: PicturePolicy) -> EmbeddedPicture:
     """A product's picture, or why there is none."""
-    try:
-        return embedded_picture(shrunk(open_image(source, policy), _PRODUCT_SIDE))
-    except ImageError as exc:
-        return EmbeddedPicture(data="", problem=str(exc))
-
-
-def embedded_picture(image: Image.Image) -> EmbeddedPicture:
-    """The picture as a page without other files holds it."""
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return EmbeddedPicture(f"data:image/webp;base64,{data}", image.width, image.height)
+    return thumbnail(source, _PRODUCT_SIDE, policy)

@@ -7,6 +7,7 @@ from completelook.images.decode import (
     readable_suffixes,
     tensor_digest,
 )
+from completelook.images.embedded import EmbeddedPicture, embedded_picture, shrunk, thumbnail
 from completelook.images.fetch import CONNECTIONS_PER_HOST, USER_AGENT, download, host_of, is_url
 from completelook.images.policy import ANY_PICTURE, PicturePolicy
 
@@ -14,13 +15,17 @@ __all__ = [
     "ANY_PICTURE",
     "CONNECTIONS_PER_HOST",
     "USER_AGENT",
+    "EmbeddedPicture",
     "ImageSource",
     "PicturePolicy",
     "download",
+    "embedded_picture",
     "host_of",
     "is_url",
     "load_image",
     "open_image",
     "readable_suffixes",
+    "shrunk",
     "tensor_digest",
+    "thumbnail",
 ]

@@ -17,6 +17,7 @@ from completelook.products import Amount, read_amount
 from completelook.ranking.best_sets import FoundSet, Slot, best_sets
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.match import Match, matched, scene_query
+from completelook.ranking.notebook import looks_html
 from completelook.ranking.ranking import categories_to_rank
 from completelook.ranking.steering import NO_STEERING, Steering, steered
 from completelook.triton import SceneEmbedding
@@ -56,6 +57,9 @@ class Looks:
     larger_budget: float | None
     left_out: tuple[str, ...]  # categories of which no product may be in it
     currency: str | None  # of all prices
+
+    def _repr_html_(self) -> str:
+        return looks_html(self)
 
 
 class LookOptions(TypedDict, total=False):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from completelook.catalog import Hits, is_missing
 from completelook.errors import ContractError
 from completelook.ranking.calibration import Calibration
+from completelook.ranking.notebook import ranking_html, scene_html
 from completelook.triton import SceneEmbedding
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Ranking(list[Match]):
 
     ledger: "Ledger | None" = None  # under rules: what these have changed
 
+    def _repr_html_(self) -> str:
+        return ranking_html(self)
+
 
 # Arrays have no one truth value, so ranked scenes compare by identity.
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,9 @@ class RankedScene:
     embedding: SceneEmbedding  # as it was steered
     matches: Mapping[str, Ranking]
     receipt: "Receipt | None" = None  # of every answer that a client gives
+
+    def _repr_html_(self) -> str:
+        return scene_html(self)
 
     @property
     def ledgers(self) -> "dict[str, Ledger]":

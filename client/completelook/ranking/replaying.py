@@ -53,14 +53,14 @@ def replay(receipt: Receipt, catalog: Catalog) -> Replay:
 
 
 def changed_picture(
-    receipt: Receipt, source: str | None = None, *, pictures: PicturePolicy = ANY_PICTURE
+    receipt: Receipt, source: str | None = None, *, policy: PicturePolicy = ANY_PICTURE
 ) -> str | None:
     """What is no longer as it was of the scene's picture, or of one in another place."""
     source = source or receipt.scene
     if receipt.picture is None:
         return f"the picture: nobody knows which one was embedded for {receipt.scene}"
     try:
-        digest = tensor_digest(load_image(source, pictures))
+        digest = tensor_digest(load_image(source, policy))
     except ImageError as error:
         return f"the picture: {error}"
     return None if digest == receipt.picture else f"the picture: {source} holds another one now"
