@@ -24,6 +24,7 @@ from completelook.images import (
     PicturePolicy,
     download,
     host_of,
+    is_tensor,
     is_url,
     load_image,
     tensor_digest,
@@ -245,8 +246,9 @@ class AsyncCompleteLook:
         if isinstance(source, str) and is_url(source):
             source = await self._fetch(source)
         async with self._places:
-            image = await asyncio.to_thread(load_image, source, self._pictures)
-            return image, await self._connection.infer(model, image)
+            if not is_tensor(source):
+                source = await asyncio.to_thread(load_image, source, self._pictures)
+            return source, await self._connection.infer(model, source)
 
     async def _fetch(self, url: str) -> bytes:
         host = self._hosts.setdefault(host_of(url), asyncio.Semaphore(CONNECTIONS_PER_HOST))

@@ -2,6 +2,7 @@
 
 from completelook.images.decode import (
     ImageSource,
+    is_tensor,
     load_image,
     open_image,
     readable_suffixes,
@@ -21,6 +22,7 @@ __all__ = [
     "download",
     "embedded_picture",
     "host_of",
+    "is_tensor",
     "is_url",
     "load_image",
     "open_image",

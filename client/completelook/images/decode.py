@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,13 @@ def load_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> NDAr
 def tensor_digest(tensor: NDArray[np.uint8]) -> str:
     """The SHA-256 of a tensor as `load_image` gives it, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(tensor).data).hexdigest()
+
+
+def is_tensor(source: ImageSource) -> TypeGuard[NDArray[np.uint8]]:
+    """Whether `load_image` has made this, or would leave it as it is."""
+    if not isinstance(source, np.ndarray):
+        return False
+    return source.shape == (IMAGE_SIZE, IMAGE_SIZE, 3) and source.dtype == np.uint8
 
 
 def open_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> Image.Image:

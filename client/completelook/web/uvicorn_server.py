@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
@@ -25,11 +26,13 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         date_header=False,
+        ws="none",
+        lifespan="on",
         # A request may take as long as its limit says; then a stop waits no more.
         timeout_graceful_shutdown=10,
     )
     server = _Server(config, lambda: _say_ready(host, address[1]))
-    with listening:
+    with listening, suppress(KeyboardInterrupt):  # Raised once all has ended well.
         asyncio.run(server.serve(sockets=[listening]))
 
 
@@ -45,9 +48,15 @@ class _Server(uvicorn.Server):
 
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol by its number: asyncio sends at once (TCP_NODELAY) only on a socket that says it.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+        return listening
     except (OSError, OverflowError) as error:
+        listening.close()
         raise UsageError(
             f"cannot listen on {host}, port {port}: {error}: give another with --host or --port"
         ) from error

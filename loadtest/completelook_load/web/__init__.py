@@ -1,0 +1,1 @@
+"""`python -m completelook_load.web`: what the HTTP service adds to Triton's own time."""
