@@ -21,6 +21,10 @@ def web(
         Path | None,
         typer.Option(metavar="FILE", help="Let in only who sends the token in it, as a Bearer."),
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A shop's rules, for questions that bring none."),
+    ] = None,
     scenes: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where shared scenes are kept; the user's cache."),
@@ -65,6 +69,7 @@ def web(
         raise typer.Exit(1) from error
     from completelook.files import cache_folder
     from completelook.images import PicturePolicy
+    from completelook.ranking import NO_RULES, Rules
 
     token = None if token_file is None else _token(token_file)
     if token is None and host not in ("127.0.0.1", "::1", "localhost"):
@@ -78,6 +83,7 @@ def web(
         ),
         limits=Limits(max_upload * 2**20, max_requests, timeout),
         token=token,
+        rules=NO_RULES if rules is None else Rules.read(rules),
         scenes=scenes or cache_folder() / "scenes",
     )
     serve(settings, host=host, port=port)

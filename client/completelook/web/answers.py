@@ -1,6 +1,7 @@
 """What is answered: matches and looks without a server's path, each with a schema of its own."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -11,8 +12,9 @@ from pydantic import BaseModel, Field
 from completelook.catalog import CategoryTable, Hits, format_model_id
 from completelook.explain import contributions, support
 from completelook.products import Product, as_json
-from completelook.ranking import Calibration, Look, Looks, Match
+from completelook.ranking import Calibration, Ledger, Look, Looks, Match, RankedScene
 from completelook.triton import SceneEmbedding
+from completelook.web.json_answer import json_bytes
 
 
 class MatchAnswer(BaseModel):
@@ -28,6 +30,8 @@ class MatchAnswer(BaseModel):
     compatibility: float | None
     product: dict[str, Any] = Field(description="The shop's own columns.")
     folded: list[str] = Field(description="Ids of products that it stands for.")
+    model_rank: int | None = Field(description="Under rules: its rank by distance alone.")
+    moved_by: list[str] = Field(description="The rules without which it would not be there.")
 
 
 class SceneAnswer(BaseModel):
@@ -37,17 +41,46 @@ class SceneAnswer(BaseModel):
     model_id: str
 
 
+class MoveAnswer(BaseModel):
+    """A product that stands elsewhere because of a rule; ranks are null where it is not shown."""
+
+    id: str
+    before: int | None
+    after: int | None
+
+
+class EffectAnswer(BaseModel):
+    """What one rule has changed, all others kept."""
+
+    rule: str
+    category: str | None
+    moves: list[MoveAnswer]
+    cost: float | None
+    kept_out: list[str]
+
+
+class LedgerAnswer(BaseModel):
+    """What rules have changed about the order that the model alone would give."""
+
+    model: list[MatchAnswer]
+    effects: list[EffectAnswer]
+    unit: str
+    cost: float | None
+
+
 class CategoryMatches(BaseModel):
     """The products of one category, best first."""
 
     category: str
     matches: list[MatchAnswer]
+    ledger: LedgerAnswer | None
 
 
 class RankAnswer(SceneAnswer):
     """Ranked products, category by category."""
 
     categories: list[CategoryMatches]
+    receipt: dict[str, Any] = Field(description="For `completelook replay`.")
 
 
 class OneLook(BaseModel):
@@ -116,16 +149,24 @@ class CategoriesAnswer(BaseModel):
     columns: list[str] = Field(description="The shop's own, for conditions.")
 
 
-def ranked(token: str, model_id: int, found: Mapping[str, Sequence[Match]]) -> dict[str, Any]:
-    """A RankAnswer."""
-    return {
+def ranked(token: str, found: RankedScene) -> bytes:
+    """A RankAnswer, as JSON."""
+    answer = {
         "scene": token,
-        "model_id": format_model_id(model_id),
+        "model_id": format_model_id(found.embedding.model_id),
         "categories": [
-            {"category": category, "matches": [_match(match) for match in matches]}
-            for category, matches in found.items()
+            {
+                "category": category,
+                "matches": [_match(match) for match in matches],
+                "ledger": None if matches.ledger is None else _ledger(matches.ledger),
+            }
+            for category, matches in found.matches.items()
         ],
     }
+    assert found.receipt is not None
+    # The name of the file alone: where it lies is not for strangers.
+    receipt = replace(found.receipt, catalog=PurePath(found.receipt.catalog).name)
+    return b'%b,"receipt":%b}' % (json_bytes(answer)[:-1], receipt.as_json().encode())
 
 
 def looked(token: str, model_id: int, found: Looks) -> dict[str, Any]:
@@ -200,6 +241,17 @@ def _match(match: Match) -> dict[str, Any]:
         "compatibility": match.compatibility,
         "product": as_json(match.product),
         "folded": list(match.folded),
+        "model_rank": match.model_rank,
+        "moved_by": list(match.moved_by),
+    }
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "model": [_match(match) for match in ledger.model],
+        "effects": [asdict(effect) for effect in ledger.effects],
+        "unit": ledger.unit,
+        "cost": ledger.cost,
     }
 
 

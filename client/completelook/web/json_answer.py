@@ -15,10 +15,10 @@ def json_bytes(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def json_answer(content: Any, status: int = 200) -> Response:
-    """An answer to this question alone."""
-    headers = {"Cache-Control": "no-store"}
-    return Response(json_bytes(content), status, headers, "application/json")
+def json_answer(content: Any) -> Response:
+    """An answer to this question alone; bytes are JSON already."""
+    body = content if isinstance(content, bytes) else json_bytes(content)
+    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
 
 
 def tagged_json(request: Request, content: Any) -> Response:

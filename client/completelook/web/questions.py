@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from completelook.ranking import LookOptions, RankOptions, Steering, Variety
+from completelook.ranking import LookOptions, RankOptions, Rules, Steering, Variety
 
 PHOTO = "image"  # the form's field for the picture
 _MOST_FIELDS, _MOST_BOXES = 1_000, 100
@@ -24,6 +24,12 @@ def _corners(given: Any) -> Any:
     return given.split(",") if isinstance(given, str) else given
 
 
+def _mapping(given: Any) -> Any:
+    """A form's JSON text as JSON has it. Raises ValueError."""
+    return json.loads(given) if isinstance(given, str) else given
+
+
+RuleMapping = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 Box = Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_corners)]
 
 
@@ -58,15 +64,19 @@ class RankQuestion(Question):
     group_by: str | None = Field(None, description="A column: of equal values only the best.")
     fold_duplicates: bool = Field(False, description="Pictures that are nearly the same once.")
     diversity: Share = Field(0.0, description="How far the places differ among each other.")
+    rules: RuleMapping | None = Field(
+        None, description="In place of the shop's, in the form of a rules file; {} for none."
+    )
 
-    def options(self) -> RankOptions:
-        """As the client takes them. Raises UsageError, ConditionError."""
+    def options(self, rules: Rules) -> RankOptions:
+        """As the client takes them, with a shop's rules. Raises UsageError, ConditionError."""
         return {
             "top": self.top,
             "min_compatibility": self.min_compatibility,
             "where": self.where,
             "variety": Variety(self.group_by, self.fold_duplicates, self.diversity),
             "steering": self.steering(),
+            "rules": rules if self.rules is None else Rules.of(self.rules),
         }
 
 
@@ -176,5 +186,7 @@ def _as_form(own: dict[str, Any]) -> dict[str, Any]:
     """The schema of a field as a form has it: texts, none of them null or a list of its own."""
     if own.get("items", {}).get("type") == "array":
         return {**own, "items": {"type": "string", "pattern": "^[^,]+(,[^,]+){3}$"}}
+    if own.get("title") == "Rules":
+        return {"type": "string", "contentMediaType": "application/json"}
     options = [each for each in own.get("anyOf", ()) if each != {"type": "null"}]
     return options[0] if options else own

@@ -1,6 +1,5 @@
 """Scenes that questions come back to: kept in memory, and in a folder once they are shared."""
 
-import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -25,11 +24,6 @@ _MOST_SHARED_BYTES = 2**30
 PICTURE_SIDE = 1200
 
 Value = TypeVar("Value")
-
-
-def token_of(tensor: NDArray[np.uint8]) -> str:
-    """What a scene is called: the digest of its tensor [224, 224, 3], in hexadecimal."""
-    return hashlib.sha256(tensor.tobytes()).hexdigest()
 
 
 class Kept(Generic[Value]):
@@ -78,7 +72,7 @@ class Photo:
 
 
 class Scenes:
-    """The scenes of a service. What is not shared is never on disk."""
+    """The scenes of a service, by their tensor's digest. Only what is shared is on disk."""
 
     def __init__(self, folder: Path, policy: PicturePolicy) -> None:
         """`folder` holds the shared ones; it is made when the first is."""
@@ -144,7 +138,7 @@ class Scenes:
             path = self._scene_path(token)
             content = path.read_bytes()
             path.touch()  # It is in use.
-            return _unpacked(content)
+            return _unpacked(content, token)
         except (OSError, ValueError, KeyError):
             return None  # Not there, or damaged, which is no better.
 
@@ -183,7 +177,7 @@ def _packed(scene: SceneEmbedding) -> bytes:
     return buffer.getvalue()
 
 
-def _unpacked(content: bytes) -> SceneEmbedding:
+def _unpacked(content: bytes, token: str) -> SceneEmbedding:
     """Raises ValueError, KeyError for what is no scene."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return SceneEmbedding(
@@ -192,6 +186,7 @@ def _unpacked(content: bytes) -> SceneEmbedding:
             int(arrays["model_id"]),
             arrays["attention"],
             arrays["regions"],
+            picture=token,
         )
 
 

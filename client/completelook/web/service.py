@@ -22,11 +22,12 @@ from completelook.errors import (
 )
 from completelook.files import cache_folder
 from completelook.golden import golden_image
-from completelook.images import PicturePolicy, download, load_image
+from completelook.images import PicturePolicy, download, load_image, tensor_digest
+from completelook.ranking import NO_RULES, Rules, require_options
 from completelook.triton import PLAIN, Credentials, SceneEmbedding
 from completelook.web.guard import DEFAULT_LIMITS, Limits
 from completelook.web.metrics import Metrics
-from completelook.web.scenes import Kept, Scenes, token_of
+from completelook.web.scenes import Kept, Scenes
 
 # A URL that a user names leads to the public internet alone.
 CAREFUL = PicturePolicy(deny_private=True)
@@ -49,6 +50,7 @@ class Settings:
     pictures: PicturePolicy = CAREFUL  # which ones are read, of users and of the catalog
     limits: Limits = DEFAULT_LIMITS
     token: str | None = None  # asked of everybody, where there is one
+    rules: Rules = NO_RULES  # of questions that bring none of their own
     scenes: Path = field(default_factory=lambda: cache_folder() / "scenes")  # the shared ones
 
 
@@ -83,6 +85,7 @@ class Service:
         """Open the catalog; nothing is sent yet. Raises CatalogError, UsageError."""
         self.settings = settings
         self.catalog = Catalog.open(settings.catalog)
+        require_options(self.catalog, rules=settings.rules)
         self.metrics = Metrics()
         self.scenes = Scenes(settings.scenes, settings.pictures)
         self.pictures: Kept[bytes] = Kept(  # of products, as they are shown
@@ -110,7 +113,7 @@ class Service:
         Raises ImageError, ModelMismatch, ServerError.
         """
         tensor = await asyncio.to_thread(load_image, photo, self.settings.pictures)
-        token = token_of(tensor)
+        token = tensor_digest(tensor)
         scene = self.scenes.remembered(token)
         source = "memory"
         if scene is None or scene.model_id != self.catalog.model_id:
@@ -176,5 +179,11 @@ class Service:
 
     def without_places(self, text: str) -> str:
         """A text for strangers: where the catalog and the model are is not for them."""
-        text = text.replace(self.catalog.info.location, "the catalog")
-        return text.replace(self.settings.server, "the server")
+        places = {
+            self.catalog.info.location: "the catalog",
+            self.settings.server: "the server",
+            self.settings.rules.source: "rules",
+        }
+        for place, name in places.items():
+            text = text.replace(place, name)
+        return text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _BOUNDARY = b"completelook-load"
-_HEAD = "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+_LINE = "\r\n"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,13 @@ class Asker:
             await writer.wait_closed()
 
     def _request(self, path: str, kind: str, body: bytes) -> bytes:
-        head = _HEAD.format(path=path, host=self._address, kind=kind, length=len(body))
-        return head.encode() + body
+        head = (
+            f"POST {path} HTTP/1.1",
+            f"Host: {self._address}",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(body)}",
+        )
+        return (_LINE.join(head) + 2 * _LINE).encode() + body
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:

@@ -3,14 +3,14 @@
 import asyncio
 import io
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from subprocess import PIPE, Popen
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.grpc import InferenceServerClient
 
-from completelook_load.web.asker import Answer, Asker, form
+from completelook_load.web.asker import Asker, form
 
 MODEL = "explain_scene"
 _TIMEOUT_S = 30.0

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from completelook.ranking import (
     categories_to_rank,
+    rank_photos,
     require_look_options,
     require_options,
     steered,
@@ -48,12 +49,18 @@ async def rank(request: Request) -> Response:
     """Rank the catalog's products for a scene, category by category."""
     service = service_of(request)
     question, photo = await read(request, RankQuestion)
-    catalog, options = service.catalog, question.options()
+    catalog, options = service.catalog, question.options(service.settings.rules)
     require_options(catalog, **options)  # What makes no sense costs no inference.
     names = categories_to_rank(catalog, question.category)
     token, scene = await _scene(service, question, photo)
-    found = await service.look.rank_scene(scene, catalog, names, **options)
-    return json_answer(answers.ranked(token, scene.model_id, found))
+    calibration = await service.look.calibration()
+
+    def answered() -> bytes:
+        photos = [(question.url or token, scene)]
+        (found,) = rank_photos(photos, catalog, names, calibration=calibration, **options)
+        return answers.ranked(token, found)
+
+    return json_answer(await asyncio.to_thread(answered))
 
 
 @router.post(
