@@ -250,6 +250,28 @@ def test_conditions_are_controls_of_the_columns(page: Page, room: Path) -> None:
     expect(page.get_by_text("Nothing here meets what you ask for")).to_be_visible()
 
 
+def test_a_pin_shows_its_cost_and_can_be_undone(page: Page, room: Path) -> None:
+    upload(page, room)
+    before = shown(page)
+    pinned = page.locator(".card").nth(7)
+    name = pinned.locator("h2").inner_text()
+    pinned.get_by_role("button", name="Pin ").click()
+    ledger = page.locator("#ledger")
+    expect(ledger).to_contain_text(f"Pinned {name}")
+    expect(ledger).to_contain_text("Now at 1, by the model alone at 8.")
+    assert shown(page)[:8] == [before[7], *before[:7]]
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".card")).to_have_count(15)
+    page.locator(".card").nth(14).get_by_role("button", name="Pin ").click()
+    expect(ledger).to_contain_text("by the model alone at 15.")
+    page.locator(".card").nth(2).get_by_role("button", name="Hide ").click()
+    expect(ledger).to_contain_text(re.compile(r"Costs -?[0-9.]+ of 1 in fit"))
+    for button in ("Undo: Hidden", "Undo: Pinned", "Undo: Pinned"):
+        page.get_by_role("button", name=button).first.click()
+        settled(page)
+    assert shown(page)[:12] == before
+
+
 def test_the_look_keeps_to_a_budget(page: Page, room: Path) -> None:
     upload(page, room)
     open_tab(page, "The whole look")

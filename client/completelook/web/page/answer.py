@@ -5,14 +5,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from completelook.catalog import Catalog, Comparison, Condition, Where
+from completelook.catalog import Catalog, Comparison, Condition
 from completelook.errors import CategoryError
 from completelook.ranking import (
     Calibration,
     Look,
     Looks,
     Match,
+    Ranking,
     RankOptions,
+    Rules,
     categories_to_rank,
     complete,
     rank_scene,
@@ -20,6 +22,7 @@ from completelook.ranking import (
 )
 from completelook.triton import SceneEmbedding
 from completelook.web.page.cards import FITS, Card, cards, last_part
+from completelook.web.page.ledger import NO_LEDGER, ShownLedger, ledger_of, rules_of
 from completelook.web.page.state import LOOK_TAB, State
 from completelook.web.service import Service
 
@@ -71,6 +74,7 @@ class Answer:
     budget: Budget | None = None
     slots: Mapping[str, bool] = field(default_factory=dict)  # categories, whether in the look
     left_out: Sequence[str] = ()
+    ledger: ShownLedger = NO_LEDGER
 
     @property
     def told(self) -> str:
@@ -86,16 +90,18 @@ class Answer:
 async def answer(service: Service, scene: SceneEmbedding, state: State) -> Answer:
     """Answer a state about its scene. Raises what ranking raises."""
     calibration = await service.look.calibration()
-    return await asyncio.to_thread(_answer, service.catalog, calibration, scene, state)
+    best = _Best(
+        steered(scene, state.steering()),
+        service.catalog,
+        calibration,
+        state.conditions(),
+        rules_of(state, service.settings.rules),
+    )
+    return await asyncio.to_thread(_answer, best, state)
 
 
-def _answer(
-    catalog: Catalog, calibration: Calibration | None, scene: SceneEmbedding, state: State
-) -> Answer:
-    scene = steered(scene, state.steering())
-    where: list[Where] = [*state.conditions()]
-    where += [Condition("id", Comparison.NOT_EQUAL, each) for each in state.excludes]
-    best = _Best(scene, catalog, calibration, where)
+def _answer(best: "_Best", state: State) -> Answer:
+    catalog = best.catalog
     names = categories_to_rank(catalog, ())
     tab = state.tab or best.fitting[0]
     if tab != LOOK_TAB and tab not in names:
@@ -107,18 +113,18 @@ def _answer(
         tabs=tabs,
         tab=tab,
         title=labels.get(tab, "The whole look"),
-        is_calibrated=calibration is not None,
+        is_calibrated=best.calibration is not None,
     )
     if tab == LOOK_TAB:
         return _with_look(plain, best, names, state)
-    found = best.ranked(tab, state.top + 1)
-    shown = found[: state.top]
-    fit = shown[0].compatibility if shown else None
+    found = best.ranked(tab, state.top)
+    fits = [match.compatibility for match in found]
     return replace(
         plain,
-        cards=cards(scene, catalog, shown, state.pins),
-        is_fit=fit is None or fit >= FITS,
-        has_more=len(found) > len(shown),
+        cards=cards(best.scene, catalog, found, state.pins),
+        is_fit=any(fit is None or fit >= FITS for fit in fits),
+        has_more=len(found) == state.top < catalog.category_counts[tab],
+        ledger=ledger_of(state, catalog, found.ledger),
     )
 
 
@@ -129,11 +135,12 @@ class _Best:
     scene: SceneEmbedding
     catalog: Catalog
     calibration: Calibration | None
-    where: Sequence[Where]
+    where: Sequence[Condition]
+    rules: Rules
 
-    def ranked(self, category: str, top: int) -> list[Match]:
-        """The best of one category."""
-        options: RankOptions = {"top": top, "where": self.where}
+    def ranked(self, category: str, top: int) -> Ranking:
+        """The best of one category under the rules."""
+        options: RankOptions = {"top": top, "where": self.where, "rules": self.rules}
         found = rank_scene(
             self.scene, self.catalog, (category,), calibration=self.calibration, **options
         )
@@ -170,6 +177,7 @@ def _with_look(plain: Answer, best: _Best, names: Sequence[str], state: State) -
         budget=budget,
         slots={name: name in chosen for name in names},
         left_out=[last_part(each) for each in found.left_out],
+        ledger=ledger_of(state, best.catalog),
     )
 
 
@@ -185,13 +193,14 @@ def _budget(free: Looks, state: State) -> Budget | None:
 
 
 def _complete(best: _Best, slots: Sequence[str], state: State, budget: float | None) -> Looks:
+    hidden = [Condition("id", Comparison.NOT_EQUAL, each) for each in state.excludes]
     return complete(
         best.scene,
         best.catalog,
         slots,
         budget=budget,
         must=state.pins,
-        where=best.where,
+        where=[*best.where, *hidden],
         calibration=best.calibration,
     )
 

@@ -12,6 +12,7 @@ from completelook.ranking import Steering
 LOOK_TAB = "look"  # beside the tabs named after categories, which the model calls otherwise
 SHOWN = 12
 _MOST_SHOWN = 120
+_MOST_OF_A_KIND = 50  # each costs the answer time, and a link may hold anything
 _MOST_ROOM = 80  # characters of a room's name
 # The fields of the controls, by what stands before the column's name.
 COMPARISONS = {
@@ -49,18 +50,20 @@ class State:
 
         def without(name: str, taken_off: str) -> tuple[str, ...]:
             kept = dict.fromkeys(given.get(name, ()))
-            return tuple(each for each in kept if each not in given.get(taken_off, ()))
+            kept_on = [each for each in kept if each not in given.get(taken_off, ())]
+            return tuple(kept_on[:_MOST_OF_A_KIND])
 
         top = one.get("top", "")
+        excludes = without("exclude", "include")
         return cls(
             scene=one.get("scene", ""),
             room=one.get("room", "")[:_MOST_ROOM],
             tab=one.get("tab", ""),
-            ignore=without("ignore", "unmark"),
-            focus=without("focus", "unmark"),
-            pins=without("pin", "unpin"),
-            excludes=without("exclude", "include"),
-            slots=without("slot", "unslot"),
+            ignore=without("ignore", ""),
+            focus=without("focus", ""),
+            pins=tuple(each for each in without("pin", "unpin") if each not in excludes),
+            excludes=excludes,
+            slots=without("slot", ""),
             budget=one.get("budget", ""),
             top=max(1, min(int(top), _MOST_SHOWN)) if top.isdecimal() else SHOWN,
             asked=tuple(
