@@ -35,6 +35,7 @@ from completelook.errors import (
     UsageError,
 )
 from completelook.products import Product
+from completelook.ranking import Rules, rank
 from fakes import CATEGORIES, FakeTriton, axis, picture
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,7 @@ from milvus_server import reason_to_skip
 from pymilvus import DataType, MilvusClient
 from stores import DictCatalog
 from test_conditions import COLUMNS, comparisons_of
+from test_rules import scene_of, table_of, unit
 
 MODEL_ID = 2**62 + 5
 # A write is seen after up to a quarter of a second: few examples, and none made smaller.
@@ -233,6 +235,45 @@ def test_milvus_finds_what_the_arrow_file_finds(asked, tmp_path_factory, data) -
         )
         top = data.draw(st.integers(1, 22))
         assert answer(asked, condition, top) == answer(arrow, condition, top)
+
+
+def test_rules_do_in_milvus_what_they_do_in_an_arrow_file(milvus, tmp_path, monkeypatch) -> None:
+    generator = np.random.default_rng(0)
+    table = table_of(generator, 60)
+    columns: dict[str, Any] = {
+        "category": pa.array([CATEGORIES[0]] * 61),
+        "price": pa.array(generator.integers(1, 9, size=61) / 10, pa.float32()),
+    }
+    for name, column in columns.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    embeddings = unit(generator.normal(size=(61, 128))).astype(np.float32)
+    write_catalog(tmp_path / "c.arrow", table, embeddings, model_id=1, categories=CATEGORIES)
+    arrow = Catalog.open(tmp_path / "c.arrow")
+    held = arrow.get(table["id"].to_pylist())
+    own = table.drop_columns(["id", "category", "image"])
+    collection = collection_of(milvus, "ruled", own.schema)
+    layout = collection.description.layout
+    collection.note(layout, {CATEGORIES[0]})
+    collection.upsert(layout.rows(held.products, held.embeddings))
+    collection.publish(Shard())
+    catalog = MilvusCatalog(location(milvus, "ruled"))
+    # Few are looked at, so that there are ranks that nothing tells.
+    monkeypatch.setattr("completelook.ranking.rules.candidates.FAR", 30)
+    scene = scene_of(generator)
+    for mapping in (
+        {"first": "in_stock = true", "exclude": {"where": "brand = ACME"}, "pin": ["r07", "r03"]},
+        {
+            "boost": {"where": "price <= 0.3", "factor": 1.3},
+            "at_most": {"column": "brand", "count": 1},
+        },
+    ):
+        options: Any = {"top": 6, "rules": Rules.of(mapping), "where": ["price <= 0.7"]}
+        here, there = (rank(scene, each, "Rugs", **options) for each in (catalog, arrow))
+        assert [each.id for each in here] == [each.id for each in there]
+        assert here.ledger.as_mapping() == there.ledger.as_mapping()
+        for one, other in zip(here, there, strict=True):
+            assert one.model_rank in (other.model_rank, None)
+            assert (one.model_rank is None) <= (other.model_rank > 30)
 
 
 EVERY_KIND: list[dict[str, Any]] = [

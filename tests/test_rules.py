@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from completelook import Catalog, SceneEmbedding
+from completelook import Catalog, SceneEmbedding, UsageError
+from completelook.catalog import arrow as arrow_store
 from completelook.catalog import write_catalog
-from completelook.ranking import Calibration, Rules, Variety, rank
+from completelook.ranking import (
+    NO_RULES,
+    Calibration,
+    Rules,
+    Variety,
+    rank,
+    rank_scene,
+    rank_scenes,
+)
 from completelook.ranking.variety import NEAR_DUPLICATE, POOL
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -299,3 +308,146 @@ def assert_ledger(matches, rules, whole, shown) -> None:
 
 def place(ids, id_) -> int | None:
     return ids.index(id_) + 1 if id_ in ids else None
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> tuple[SceneEmbedding, Catalog]:
+    generator = np.random.default_rng(0)
+    return scene_of(generator), stores(tmp_path, generator, 60)["arrow"]
+
+
+def test_a_catalog_in_a_file_is_passed_once_whatever_the_rules_and_scenes(
+    shop, monkeypatch
+) -> None:
+    scene, catalog = shop
+    passes = []
+    for name in ("products_with", "nearest_rows"):
+        original = getattr(arrow_store, name)
+        monkeypatch.setattr(
+            arrow_store, name, lambda *given, of=original: [passes.append(1), of(*given)][1]
+        )
+    rules = Rules.of(
+        {
+            "first": "in_stock = true",
+            "boost": [
+                {"where": "model = a", "factor": 1.2},
+                {"where": "brand = Bolt", "factor": 2},
+            ],
+            "exclude": {"where": "price <= 0.375"},
+            "at_most": {"column": "brand", "count": 1},
+        }
+    )
+    assert rank_scenes([scene] * 3, catalog, ["Rugs"], top=5, rules=rules)
+    assert len(passes) == 1
+
+
+def test_many_scenes_under_rules_are_ranked_as_each_alone(shop) -> None:
+    scene, catalog = shop
+    scenes = [scene, scene_of(np.random.default_rng(5))]
+    rules = Rules.of({"pin": ["lamp"], "category": {"rugs": {"first": "brand = Bolt"}}})
+    together = rank_scenes(scenes, catalog, rules=rules, top=4)
+    assert together == [rank_scene(each, catalog, rules=rules, top=4) for each in scenes]
+    assert [each["Rugs"].ledger.effects[0].rule for each in together] == ["first brand = Bolt"] * 2
+    # A pin of all categories is one of its product's own.
+    assert [move.id for move in together[0]["Lamps"].ledger.effects[0].moves] == []
+
+
+def test_a_factor_is_one_of_the_distance(shop) -> None:
+    scene, catalog = shop
+    far = rank(scene, catalog, "Rugs", top=60)[30]
+    for factor in (0.5, 1.0, 1.05, 1.2, 2.0):
+        rules = Rules.of({"boost": {"ids": [far.id], "factor": factor}})
+        shown = rank(scene, catalog, "Rugs", top=60, rules=rules)
+        place = next(match.rank for match in shown if match.id == far.id)
+        nearer = [match for match in shown if match.id != far.id]
+        assert place == 1 + sum(match.distance <= far.distance / factor for match in nearer)
+        assert {match.id: match.distance for match in shown}[far.id] == far.distance
+
+
+def test_a_question_keeps_out_what_is_pinned_and_the_ledger_says_so(shop) -> None:
+    scene, catalog = shop
+    whole = rank(scene, catalog, "Rugs", top=60, calibration=CALIBRATION)
+    acme = next(match.id for match in whole if match.product["brand"] == "ACME")
+    rules = Rules.of({"pin": [acme, whole[-1].id]})
+    options: Any = {"where": ["brand = Bolt"], "calibration": CALIBRATION, "rules": rules}
+    shown = rank(scene, catalog, "Rugs", min_compatibility=whole[-2].compatibility, **options)
+    assert {match.product["brand"] for match in shown} == {"Bolt"}
+    assert shown.ledger.effects[0].kept_out == (acme, whole[-1].id)
+
+
+def test_costs_of_a_model_that_is_not_calibrated_are_distances(shop) -> None:
+    scene, catalog = shop
+    whole = rank(scene, catalog, "Rugs", top=60)
+    ledger = rank(scene, catalog, "Rugs", top=2, rules=Rules.of({"pin": [whole[9].id]})).ledger
+    assert ledger.unit == "distance"
+    assert ledger.cost == pytest.approx((whole[9].distance - whole[1].distance) / 2)
+
+
+def test_rules_survive_json(shop) -> None:
+    _, catalog = shop
+    mapping = {
+        "pin": ["lamp"],
+        "first": [{"where": ["in_stock = true"]}],
+        "category": {
+            "Rugs": {"at_most": [{"column": "brand", "count": 2}], "exclude": [{"ids": ["r01"]}]}
+        },
+    }
+    rules = Rules.of(mapping)
+    assert rules.as_mapping() == mapping
+    assert Rules.of(rules.as_mapping()) == rules
+    assert not NO_RULES
+    assert len(catalog)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("first = ", r"no TOML: .*docs/merchandising.md"),
+        ("frist = 'a = b'", "'frist': no such rule: expected one of pin, exclude, first, boost"),
+        ("category = 3", "category: 3: expected a table"),
+        ("[category.Rgus]\npin = ['r01']", "unknown category 'Rgus': did you mean 'Rugs'"),
+        ("pin = []", r"pin: \[\]: expected ids"),
+        ("pin = ['r01', 'r01']", "'r01' stands there twice"),
+        ("pin = ['sku-9']", "pin sku-9: .*holds no product 'sku-9': take it out of the rules"),
+        ("exclude = 'brand = ACME'", "a condition is written { where = 'brand = ACME' }"),
+        ("[category.Rugs]\npin = ['lamp']", "category 'Rugs': pin lamp: 'lamp' is of category 'L"),
+        ("pin = ['r01']\nexclude = ['r01']", "'r01' is both pinned and excluded"),
+        (
+            "[category.rugs]\npin = ['r01']\n[[exclude]]\nwhere = 'price > 0'",
+            "exclude price > 0: 'r01' is both pinned and excluded",
+        ),
+        ("pin = ['r01']\n[category.Rugs]\npin = ['r01']", "'r01' is pinned by another rule"),
+        ("first = 'colour = red'", "first colour = red: .* no column 'colour'"),
+        ("first = 'price'", "first: where 'price' is no condition"),
+        ("first = 'price < cheap'", "first price < cheap: .*holds numbers: expected a number"),
+        ("first = {}", "first: expected either `where`, a condition, or `ids`"),
+        ("boost = {where = 'price<1'}", "boost: factor is missing: expected a number"),
+        ("boost = {where = 'price<1', factor = 30}", "factor 30: expected a number from 0.1 to 10"),
+        ("boost = {where = 'price<1', factor = nan}", "factor nan: expected a number from 0.1"),
+        ("boost = {where = 'price<1', factor = true}", "factor is True: expected a number"),
+        ("boost = {where = 'price<1', factor = 2, why = 1}", "boost: unknown key 'why'"),
+        ("boost = 'price<1'", "boost: 'price<1': expected a table"),
+        ("at_most = {column = 'brand', count = 0}", "count 0: expected at least 1"),
+        (
+            "at_most = {column = 'brnd', count = 1}",
+            "at most 1 of the same brnd: .*no column 'brnd'",
+        ),
+        ("at_most = {column = 'brand', count = 'two'}", "count is 'two': expected a whole number"),
+        ("exclude = [" + "{ids = ['r01']}," * 201 + "]", "201 rules, expected at most 200"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused_and_say_what_would(
+    shop, tmp_path, text, message
+) -> None:
+    scene, catalog = shop
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"(?s)rules.toml: .*{message}"):
+        rank_scene(scene, catalog, rules=Rules.read(path))
+
+
+def test_rules_that_are_no_text_are_refused(tmp_path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_bytes(b"first = '\xff'")
+    with pytest.raises(UsageError, match=r"rules.toml: .*expected TOML in UTF-8"):
+        Rules.read(path)

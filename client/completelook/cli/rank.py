@@ -63,6 +63,14 @@ def rank(
             metavar="0..1", callback=from_0_to_1, help="How far the places differ among each other."
         ),
     ] = 0.0,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What a merchandiser has laid down (TOML): pins, boosts, exclusions; prints what "
+            "each has changed and costs.",
+        ),
+    ] = None,
     show: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,10 +108,11 @@ def rank(
     Exit code 3: the others are ranked, but some scenes could not be read.
     """
     from completelook.catalog import Catalog
-    from completelook.ranking import Variety
+    from completelook.ranking import NO_RULES, Rules, Variety
 
     conditions = parse_where(where)
     variety = Variety(group_by, fold_duplicates, diversity)
+    laid_down = NO_RULES if rules is None else Rules.read(rules)
     opened = Catalog.open(catalog)
     columns = opened.columns_to_show(show or ())
     keep_regions = html is not None or explain is not None
@@ -126,6 +135,7 @@ def rank(
             min_compatibility=min_compatibility,
             where=conditions,
             variety=variety,
+            rules=laid_down,
             steering=steering,
             regions=keep_regions,
             # One scene that cannot be read is an error of its own.

@@ -24,7 +24,7 @@ from completelook.images import (
     shrunk,
     thumbnail,
 )
-from completelook.ranking import Match, RankedScene
+from completelook.ranking import Ledger, Match, RankedScene
 
 _TEMPLATE = "report.html.jinja"
 SCENE_SIDE = 900
@@ -48,6 +48,7 @@ class _Category:
     path: list[str]  # the parts of its name
     overlay: EmbeddedPicture
     products: list[Card]
+    ledger: Ledger | None
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _prepared(
                         card(match, columns, name_column, by_image[match.image])
                         for match in matches
                     ],
+                    ledger=scene.ledgers.get(category),
                 )
                 for category, matches in scene.matches.items()
             ],

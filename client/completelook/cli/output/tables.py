@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from completelook.cli.output.ledger_table import ledger_table, model_alone, plain
 from completelook.contract import CATEGORY_SEPARATOR
 from completelook.ranking import NO_BETTER, Look, Looks, Match
 
@@ -26,13 +27,15 @@ def print_tables(
             _print_whole(_table(scene_name, category, matches, columns))
         else:
             print(f"{category} for {scene_name}: nothing fits\n")
+        if category in scene.ledgers:
+            _print_whole(ledger_table(scene.ledgers[category]))
 
 
 def _table(
     scene_name: str, category: str, matches: Sequence[Match], columns: Sequence[str]
 ) -> Table:
     table = Table(
-        title=f"[bold]{_plain(category)}[/] for {_plain(scene_name)}",
+        title=f"[bold]{plain(category)}[/] for {plain(scene_name)}",
         title_justify="left",
         title_style="",
         box=box.SIMPLE_HEAD,
@@ -41,7 +44,7 @@ def _table(
     table.add_column("#", justify="right", style="dim")
     table.add_column("id", overflow="fold")
     for column in columns:
-        table.add_column(_plain(column), overflow="fold")
+        table.add_column(plain(column), overflow="fold")
     # All matches of a model have a compatibility, or none has.
     calibrated = any(match.compatibility is not None for match in matches)
     if calibrated:
@@ -52,16 +55,20 @@ def _table(
     stands_for = any(match.folded for match in matches)
     if stands_for:
         table.add_column("stands for", style="dim")
+    alone = model_alone(matches)
+    for heading in alone:
+        table.add_column(heading, style="dim", overflow="fold")
     for match in matches:
         shown = match.shown(columns).values()
         distances = (match.distance, match.global_distance, match.local_distance)
         table.add_row(
             str(match.rank),
-            _plain(match.id),
-            *("" if value is None else _plain(str(value)) for value in shown),
+            plain(match.id),
+            *("" if value is None else plain(str(value)) for value in shown),
             *([f"{match.compatibility:.3f}"] if calibrated else []),
             *(f"{distance:.4f}" for distance in distances),
             *([f"+{len(match.folded)}" if match.folded else ""] if stands_for else []),
+            *(plain(cells[match.rank - 1]) for cells in alone.values()),
         )
     return table
 
@@ -71,7 +78,7 @@ def print_looks(scene: str, looks: Looks, columns: Sequence[str] = ()) -> None:
     unit = f" {looks.currency}" if looks.currency else ""
     names = ["The best look", *(f"Number {place}" for place in range(2, len(looks.looks) + 1))]
     for name, look in zip(names, looks.looks, strict=True):
-        _print_whole(_look_table(f"[bold]{name}[/] for {_plain(Path(scene).name)}", look, columns))
+        _print_whole(_look_table(f"[bold]{name}[/] for {plain(Path(scene).name)}", look, columns))
         better = "none" if look is looks.looks[0] else "none but those above"
         print(f"{_told(look, unit)}; {better} is better{_open(look)}\n")
     best, dearer = looks.looks[0], looks.with_more
@@ -95,15 +102,15 @@ def _look_table(title: str, look: Look, columns: Sequence[str]) -> Table:
     table.add_column("category", overflow="fold")
     table.add_column("id", overflow="fold")
     for column in columns:
-        table.add_column(_plain(column), overflow="fold")
+        table.add_column(plain(column), overflow="fold")
     table.add_column("distance", justify="right")
     table.add_column("rank alone", justify="right", style="dim")
     for match in look.matches:
         shown = match.shown(columns).values()
         table.add_row(
-            _plain(_last(match.category)),
-            _plain(match.id),
-            *("" if value is None else _plain(str(value)) for value in shown),
+            plain(_last(match.category)),
+            plain(match.id),
+            *("" if value is None else plain(str(value)) for value in shown),
             f"{match.distance:.4f}",
             str(match.rank),
         )
@@ -135,8 +142,3 @@ def _print_whole(table: Table) -> None:
         console = Console(file=sys.stdout, width=10_000)
         console.width = Measurement.get(console, console.options, table).maximum
     console.print(table)
-
-
-def _plain(text: str) -> str:
-    # Square brackets in a user's text are not markup.
-    return text.replace("[", r"\[")

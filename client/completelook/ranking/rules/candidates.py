@@ -25,6 +25,9 @@ from completelook.triton import SceneEmbedding
 # or not (1), its distance by the factor of its boosts, its distance. Smaller is before.
 Key: TypeAlias = tuple[float, ...]
 
+# So many products are looked at to tell the rank of one, where a store cannot count them all.
+FAR = 1000
+
 # The store's nearest of all; those of a rule are called by the rule's number.
 _ALL = -1
 
@@ -109,14 +112,23 @@ class Candidates:
             self._look(look, 4 * self._counts[look])
 
     def model_rank(self, match: Match) -> int | None:
-        """A product's rank by distance alone; None where only a look at each could tell."""
+        """A product's rank by distance alone; None where only a look at each could tell.
+
+        A store that cannot count is asked for the FAR nearest.
+        """
+        if match.distance >= self._horizons[_ALL]:
+            counted = self._survey.nearer(self._place, 2 - match.distance)
+            if counted is not None:
+                return self._rank_among(match, *counted)
+            if self._counts[_ALL] < FAR:
+                self._look(_ALL, FAR)
         if match.distance < self._horizons[_ALL]:
             order = sorted((each.match.distance, each.match.id) for each in self._seen.values())
             return 1 + bisect_left(order, (match.distance, match.id))
-        counted = self._survey.nearer(self._place, 2 - match.distance)
-        if counted is None:
-            return None
-        surely, unsure = counted
+        return None
+
+    def _rank_among(self, match: Match, surely: int, unsure: Hits) -> int:
+        """A product's rank, of so many that are surely nearer and of others that may be."""
         near, _ = matched(self._scene, self._row, unsure, None)
         order = sorted((each.distance, each.id) for each in near)
         return 1 + surely + bisect_left(order, (match.distance, match.id))

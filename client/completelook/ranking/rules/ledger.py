@@ -1,8 +1,9 @@
 """The ledger: what a shop's rules have changed about an answer, and what each of them costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from completelook.ranking.match import Match, Ranking
 from completelook.ranking.rules.arrangement import Arrangement, Placed
@@ -29,6 +30,21 @@ class Effect:
     cost: float | None  # see `Ledger.cost`, of this rule alone
     kept_out: tuple[str, ...] = ()  # pinned, but left out by the question's conditions or minimum
 
+    @property
+    def came(self) -> list[Move]:
+        """The products that are shown because of it, by rank."""
+        return [move for move in self.moves if move.before is None]
+
+    @property
+    def went(self) -> list[Move]:
+        """The products that are not shown because of it."""
+        return [move for move in self.moves if move.after is None]
+
+    @property
+    def stayed(self) -> list[Move]:
+        """The products that are shown with and without it, but elsewhere."""
+        return [move for move in self.moves if move.before and move.after]
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -39,6 +55,25 @@ class Ledger:
     effects: tuple[Effect, ...]  # a rule each, in the order in which they hold
     unit: str  # of costs: "compatibility", or "distance" of a model that is not calibrated
     cost: float | None  # how much less well the products shown fit, on average; None without any
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The ledger in what JSON knows, products by their ids."""
+        return {
+            "model": [match.id for match in self.model],
+            "shown": [match.id for match in self.shown],
+            "effects": [
+                {
+                    "rule": each.rule,
+                    "category": each.category,
+                    "moves": [asdict(move) for move in each.moves],
+                    "cost": each.cost,
+                    "kept_out": [*each.kept_out],
+                }
+                for each in self.effects
+            ],
+            "unit": self.unit,
+            "cost": self.cost,
+        }
 
 
 def ruled(candidates: Candidates, *, top: int, variety: Variety) -> Ranking:

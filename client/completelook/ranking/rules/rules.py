@@ -23,6 +23,8 @@ from completelook.errors import ConditionError, UsageError
 
 # A larger factor is no boost any more: who wants a product on top pins it.
 MOST_FACTOR = 10.0
+# Each is left out once to tell what it does.
+MOST_RULES = 200
 
 
 class Action(StrEnum):
@@ -101,6 +103,11 @@ class Rules:
         rules = reader.scope({key: each for key, each in mapping.items() if key != "category"})
         for name, own in by_category.items():
             rules += reader.scope(reader.table(own, f"[category.{name!r}]"), name)
+        if len(rules) > MOST_RULES:
+            raise UsageError(
+                f"{source}: {len(rules)} rules, expected at most {MOST_RULES}: name several "
+                "products in one, `ids`, or say what they have in common, `where`"
+            )
         return cls(tuple(rules), source)
 
     def as_mapping(self) -> dict[str, Any]:
