@@ -178,6 +178,42 @@ def test_a_column_that_is_not_there_is_one_line_that_lists_what_is(
     assert not triton.calls
 
 
+def test_rules_change_the_order_and_the_ledger_stands_below(
+    run, scene: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[category.Rugs]\npin = ['rug-5']\nexclude = ['rug-3']\n")
+    page = tmp_path / "page.html"
+    arguments = ["rank", scene, "--catalog", catalog_path, "--top", 2, "--rules", rules]
+    code, out, _ = run(*arguments, "--html", page)
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    # Without rules rug-3 is at 1.0, 0 and 1 at 1.5, the rest at 2.0.
+    assert "1 rug-5 The rug <5> 2.0000 2.0000 2.0000 6 rug-3" in lines
+    assert "2 rug-0 The rug <0> 1.5000 2.0000 1.0000 2 rug-0" in lines
+    assert "pin rug-5 (Rugs) +0.2500 rug-5 at 1 rug-1 1 lower" in lines
+    assert "exclude rug-3 (Rugs) +0.2500 rug-0 at 2 rug-3" in lines
+    assert "all rules together +0.5000" in lines
+    text = " ".join(page.read_text().split())
+    assert "number 6 by the model alone" in text
+    assert '<th scope="row">pin rug-5 <small>Rugs</small>' in text
+    out = run(*arguments, "--json", "--category", "Rugs")[1]
+    first = json.loads(out.splitlines()[0])
+    assert (first["id"], first["model_rank"]) == ("rug-5", 6)
+    assert first["moved_by"] == ["pin rug-5"]
+
+
+def test_rules_that_make_no_sense_are_one_line_and_cost_no_inference(
+    run, triton: FakeTriton, scene: Path, catalog_path: Path, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("pin = ['rug-9']")
+    code, _, err = run("rank", scene, "--catalog", catalog_path, "--rules", rules)
+    assert code == 2
+    assert f"error: {rules}: pin rug-9: " in err
+    assert "ModelInfer" not in triton.calls
+
+
 def test_conditions_leave_out_what_does_not_meet_them_and_say_what_is_missing(
     run, scene: Path, catalog_path: Path
 ) -> None:

@@ -260,12 +260,11 @@ def test_rules_do_in_milvus_what_they_do_in_an_arrow_file(milvus, tmp_path, monk
     # Few are looked at, so that there are ranks that nothing tells.
     monkeypatch.setattr("completelook.ranking.rules.candidates.FAR", 30)
     scene = scene_of(generator)
+    pins = [row["id"] for row in table.to_pylist() if row["brand"] != "ACME"][5:7]
+    cheap = {"where": "price <= 0.3", "factor": 1.3}
     for mapping in (
-        {"first": "in_stock = true", "exclude": {"where": "brand = ACME"}, "pin": ["r07", "r03"]},
-        {
-            "boost": {"where": "price <= 0.3", "factor": 1.3},
-            "at_most": {"column": "brand", "count": 1},
-        },
+        {"first": "in_stock = true", "exclude": {"where": "brand = ACME"}, "pin": pins},
+        {"boost": cheap, "at_most": {"column": "brand", "count": 1}},
     ):
         options: Any = {"top": 6, "rules": Rules.of(mapping), "where": ["price <= 0.7"]}
         here, there = (rank(scene, each, "Rugs", **options) for each in (catalog, arrow))

@@ -144,7 +144,7 @@ def rank(
             print_matches(scene.source, scene.matches, columns, as_json=as_json)
             if receipts is not None and scene.receipt is not None:
                 kept.append(scene.receipt.as_json() + "\n")
-            if conditions or variety.folds:
+            if conditions or variety.folds or laid_down:
                 _print_shortfalls(scene, top)
             if keep_regions:
                 ranked.append(scene)

@@ -10,15 +10,18 @@ from completelook.ranking import Effect, Ledger, Match, Ranking
 _UNKNOWN = "?"
 
 
-def model_alone(matches: Sequence[Match]) -> dict[str, list[str]]:
-    """Columns for products under rules, a cell a product: its rank by the model alone, and what
-    would stand in its place. None without rules.
+def beside_the_model(matches: Sequence[Match]) -> dict[str, list[str]]:
+    """Columns for products under rules: their ranks by the model alone, and its own order.
+
+    They may be longer than there are products. None without rules.
     """
     if not isinstance(matches, Ranking) or matches.ledger is None:
         return {}
     ranks = [_UNKNOWN if each.model_rank is None else str(each.model_rank) for each in matches]
-    ids = [match.id for match in matches.ledger.model][: len(matches)]
-    return {"rank alone": ranks, "the model alone": ids + [""] * (len(matches) - len(ids))}
+    ids = [match.id for match in matches.ledger.model]
+    rows = max(len(ids), len(ranks))
+    columns = {"rank alone": ranks, "the model alone": ids}
+    return {name: cells + [""] * (rows - len(cells)) for name, cells in columns.items()}
 
 
 def ledger_table(ledger: Ledger) -> Table:

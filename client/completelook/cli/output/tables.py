@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from completelook.cli.output.ledger_table import ledger_table, model_alone, plain
+from completelook.cli.output.ledger_table import beside_the_model, ledger_table, plain
 from completelook.contract import CATEGORY_SEPARATOR
-from completelook.ranking import NO_BETTER, Look, Looks, Match
+from completelook.ranking import NO_BETTER, Look, Looks, Match, Ranking
 
 
 def print_tables(
@@ -27,8 +27,8 @@ def print_tables(
             _print_whole(_table(scene_name, category, matches, columns))
         else:
             print(f"{category} for {scene_name}: nothing fits\n")
-        if category in scene.ledgers:
-            _print_whole(ledger_table(scene.ledgers[category]))
+        if isinstance(matches, Ranking) and matches.ledger is not None:
+            _print_whole(ledger_table(matches.ledger))
 
 
 def _table(
@@ -55,8 +55,8 @@ def _table(
     stands_for = any(match.folded for match in matches)
     if stands_for:
         table.add_column("stands for", style="dim")
-    alone = model_alone(matches)
-    for heading in alone:
+    beside = beside_the_model(matches)
+    for heading in beside:
         table.add_column(heading, style="dim", overflow="fold")
     for match in matches:
         shown = match.shown(columns).values()
@@ -68,8 +68,10 @@ def _table(
             *([f"{match.compatibility:.3f}"] if calibrated else []),
             *(f"{distance:.4f}" for distance in distances),
             *([f"+{len(match.folded)}" if match.folded else ""] if stands_for else []),
-            *(plain(cells[match.rank - 1]) for cells in alone.values()),
+            *(plain(cells[match.rank - 1]) for cells in beside.values()),
         )
+    for rest in list(zip(*beside.values(), strict=True))[len(matches) :]:
+        table.add_row(*[""] * (len(table.columns) - len(rest)), *map(plain, rest))
     return table
 
 
