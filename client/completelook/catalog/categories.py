@@ -1,13 +1,15 @@
 """Category names: what the model knows, and what a user may call it."""
 
 import difflib
+import html
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from completelook.errors import CategoryError
 
 # Between the parts of a path as shops write it. A slash may also stand within a name.
-_SEPARATORS = (re.compile(r"[|>]"), re.compile(r"[|>/]"))
+_SEPARATORS = (re.compile(r"[|>»\u203a→]|::"), re.compile(r"[|>»\u203a→/\\]|::"))
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,13 @@ class CategoryTable:
         """The row of a category, by its exact name, its name in any case, or its last parts alone.
 
         Whichever of these three fits first decides. The parts of a path may be separated by `|`,
-        `>` or `/`. Raises CategoryError.
+        `>`, `/` and the like. Raises CategoryError.
         """
         if name in self.names:
             return self.names.index(name)
         fitting: list[int] = []
-        for separator in _SEPARATORS:
-            fitting = fitting or self._fitting(path_parts(name, separator))
+        for parts in paths(name):
+            fitting = fitting or self._fitting(parts)
         if len(fitting) == 1:
             return fitting[0]
         raise CategoryError(self._explain(name, fitting))
@@ -58,9 +60,16 @@ class CategoryTable:
         return list(dict.fromkeys(known for part in spelled for known in by_part[part]))
 
 
+def paths(name: str) -> Iterator[list[str]]:
+    """The parts of a path in each of the ways in which it may be meant."""
+    for separator in _SEPARATORS:
+        yield path_parts(name, separator)
+
+
 def path_parts(name: str, separator: re.Pattern[str] = _SEPARATORS[0]) -> list[str]:
-    """The parts of a category's path, without case and spaces around them."""
-    return [part.strip() for part in separator.split(name.casefold())]
+    """The parts of a category's path, without case and spaces around them, and none empty."""
+    parts = [part.strip() for part in separator.split(html.unescape(name).casefold())]
+    return [part for part in parts if part] or [""]
 
 
 def _listed(names: list[str]) -> str:

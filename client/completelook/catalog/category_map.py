@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from completelook.catalog.catalog import Catalog, Embedder
-from completelook.catalog.categories import CategoryTable, path_parts
+from completelook.catalog.categories import CategoryTable, path_parts, paths
 from completelook.errors import CategoryError, ImageError, TableError
 from completelook.products import ProductSource, read_cells, read_products
 
@@ -154,10 +154,11 @@ def as_csv(suggestions: Sequence[Suggestion]) -> str:
 
 def _row_of(name: str, categories: CategoryTable) -> int | None:
     """The row of a category or of the nearest one above it in its path that the model knows."""
-    parts = path_parts(name)
-    for length in range(len(parts), 0, -1):
-        # The name as it stands first: a slash in it may be a part of it or a separator.
-        tried = name if length == len(parts) else "|".join(parts[:length])
+    # The name as it stands first: a slash in it may be a part of it or a separator.
+    above = (
+        "|".join(parts[:length]) for parts in paths(name) for length in range(len(parts), 0, -1)
+    )
+    for tried in (name, *above):
         try:
             return categories.resolve(tried)
         except CategoryError:

@@ -1,5 +1,6 @@
 """A shipment: what a shop's products become before any is embedded, all problems told at once."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,11 @@ from completelook.catalog.category_map import in_model_names, read_category_map
 from completelook.catalog.shards import Shard
 from completelook.images import is_url
 from completelook.products import Products, ProductSource, Skip, read_products
+
+# What people write in place of a path, behind the folder of the table.
+_ADDRESS = re.compile(r"(?:^|/)(?:(data):|([a-z][a-z0-9+]+):/)", re.IGNORECASE)
+_WINDOWS = re.compile(r"(?:^|/)[A-Za-z]:[\\/]|(?:^|/)\\\\")
+_HOST = re.compile(r"(?:^|/)www\.[^/]+\.[a-z]{2,}/", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,19 @@ def _is_there(image: str) -> bool:
     return is_url(image) or Path(image).is_file()
 
 
+def _missing(image: str) -> str:
+    if address := _ADDRESS.search(image):
+        kind = address[1] or address[2]
+        return f"an address of a kind that is not fetched: expected http or https, not {kind}"
+    if _WINDOWS.search(image):
+        return (
+            "no such file here: it lies on a Windows drive, expected a path relative to the table"
+        )
+    if _HOST.search(image):
+        return "no such file: does https:// stand before it?"
+    return "no such file"
+
+
 def _with_missing(products: Products, is_there: Sequence[bool]) -> tuple[Skip, ...]:
     if all(is_there):
         return products.skipped
@@ -94,5 +113,5 @@ def _with_missing(products: Products, is_there: Sequence[bool]) -> tuple[Skip, .
     skips = list(products.skipped)
     for row, product_id, image, there in zip(products.rows, ids, images, is_there, strict=True):
         if not there:
-            skips.append(Skip(row, product_id, image, "no such file"))
+            skips.append(Skip(row, product_id, image, _missing(image)))
     return tuple(sorted(skips, key=lambda skip: skip.row))

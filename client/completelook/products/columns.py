@@ -5,6 +5,7 @@ Google Merchant's and Shopify's exports are known as they are; any other column 
 """
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,25 @@ _NEAR = {
     "image": ("picture", "photo", "img", "url", "src", "link", "file", "path", "foto", "bild"),
     "category": ("type", "group", "department", "class", "kategorie", "taxonomy", "collection"),
 }
-_GOOGLE = {"id": "id", "image": "image_link", "category": "google_product_category"}
-_GOOGLE_SECOND_CATEGORY = "product_type"
-_SHOPIFY = {"id": "handle", "image": "image_src", "category": "product_category"}
-_SHOPIFY_SECOND_CATEGORY = "type"
+_HANDLES = ("handle", "url_handle")
+# Each feed's names, and which column names the category where the first one does not.
+_FEEDS = (
+    (
+        "Google Merchant feed",
+        {"id": "id", "image": "image_link", "category": "google_product_category"},
+        "product_type",
+    ),
+    (
+        "Shopify export",
+        {"id": "handle", "image": "image_src", "category": "product_category"},
+        "type",
+    ),
+    (
+        "Shopify export",
+        {"id": "url_handle", "image": "product_image_url", "category": "product_category"},
+        "type",
+    ),
+)
 
 _TEXT_OR_WHOLE = (
     pa.types.is_string,
@@ -44,10 +60,7 @@ def name_columns(rows: Rows, given: Mapping[str, str], source: object) -> Rows:
     chosen = _chosen(rows.table.column_names, given, source)
     second, notes = None, rows.notes
     if not chosen.keys() >= set(REQUIRED):
-        for feed, theirs, second_category in (
-            ("Google Merchant feed", _GOOGLE, _GOOGLE_SECOND_CATEGORY),
-            ("Shopify export", _SHOPIFY, _SHOPIFY_SECOND_CATEGORY),
-        ):
+        for feed, theirs, second_category in _FEEDS:
             if theirs["image"] in names and theirs["id"] in names:
                 found = {ours: names[name] for ours, name in theirs.items() if name in names}
                 second = names.get(second_category)
@@ -59,7 +72,8 @@ def name_columns(rows: Rows, given: Mapping[str, str], source: object) -> Rows:
     _require(rows.table.column_names, chosen, source)
     table = _arranged(rows.table, chosen, second, source)
     named = Rows(table, rows.numbers, rows.skipped, notes)
-    return _first_of_handle(named) if chosen["id"] == names.get(_SHOPIFY["id"]) else named
+    is_by_handle = _normal(chosen["id"]) in _HANDLES
+    return _first_of_handle(named) if is_by_handle else named
 
 
 def _chosen(names: list[str], given: Mapping[str, str], source: object) -> dict[str, str]:
@@ -97,7 +111,7 @@ def _near(ours: str, names: list[str]) -> str | None:
     """The column that is most likely meant, in quotes where a shell needs them."""
     for name in names:
         words = _normal(name).split("_")
-        if ours in words or f"{ours}s" in words:
+        if ours in words or _plural(ours) in words:
             return _quoted(name)
     for hint in _NEAR[ours]:
         for name in names:
@@ -105,6 +119,10 @@ def _near(ours: str, names: list[str]) -> str | None:
                 return _quoted(name)
     spelled = difflib.get_close_matches(ours, [_normal(name) for name in names], cutoff=0.7)
     return next((_quoted(name) for name in names if spelled and _normal(name) == spelled[0]), None)
+
+
+def _plural(word: str) -> str:
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
 
 
 def _arranged(
@@ -115,8 +133,11 @@ def _arranged(
     columns = {ours: _as_text(source, chosen[ours], table) for ours in REQUIRED}
     if second is not None:
         fallback = _as_text(source, second, table)
-        is_empty = pc.equal(pc.coalesce(columns["category"], pa.scalar("")), pa.scalar(""))
-        columns["category"] = pc.if_else(is_empty, fallback, columns["category"])
+        # A number of Google's taxonomy is no name that a model could know.
+        given = pc.coalesce(columns["category"], pa.scalar(""))
+        is_no_name = pc.match_substring_regex(given, "^[0-9]*$")
+        is_named = pc.not_equal(pc.coalesce(fallback, pa.scalar("")), pa.scalar(""))
+        columns["category"] = pc.if_else(pc.and_(is_no_name, is_named), fallback, given)
     taken = set(chosen.values()) | set(REQUIRED)
     own = {name: table[name] for name in table.column_names if name not in taken}
     return pa.table({**columns, **own})
@@ -138,6 +159,9 @@ def _as_text(source: object, name: str, table: pa.Table) -> Any:
         except pa.ArrowInvalid:
             raise _no_text(source, name, kind) from None
         kind = column.type
+    if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        texts = [None if cell is None else json.dumps(cell) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
     if not any(holds(kind) for holds in _TEXT_OR_WHOLE):
         raise _no_text(source, name, kind)
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
@@ -181,4 +205,4 @@ def _quoted(name: str) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+    return ", ".join(repr(name) for name in names) or "none"

@@ -1,6 +1,7 @@
 """Products to embed, from whatever a shop has: each is either there or skipped with its reason."""
 
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import pyarrow as pa
 
 from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import TableError
-from completelook.images import is_url
 from completelook.products.columns import REQUIRED, name_columns
 from completelook.products.delimited import read_delimited
 from completelook.products.folder import read_folder
+from completelook.products.pictures import first_image
 from completelook.products.records import (
     Product,
     Rows,
@@ -36,6 +37,16 @@ _READERS = {
     ".ndjson": read_json,
     ".json": read_json,
     ".xlsx": read_excel,
+}
+# How files begin that are no tables, whatever their name says.
+_OTHER_KINDS = {
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of before 2007 (.xls): save it as .xlsx or CSV UTF-8",
+    b"<!doctype html": "a web page, such as one that asks to log in: download the export anew",
+    b"<html": "a web page, such as one that asks to log in: download the export anew",
+    b"<?xml": "XML: export it as CSV or tab-separated text",
+    b"<rss": "XML: export it as CSV or tab-separated text",
+    b"%pdf": "a PDF: export it as CSV",
+    b"arrow1": "an Arrow file: save it as Parquet, or give the table in Python",
 }
 _EXPECTED = (
     "expected a table (.csv, .tsv, .txt, also with .gz, .jsonl, .ndjson, .json, .parquet, .xlsx) "
@@ -94,11 +105,38 @@ def _read_path(path: Path) -> Rows:
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     reader = _READERS.get(suffixes[-1] if suffixes else "")
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise TableError(f"{path}: is empty, 0 bytes")
+        reader = _reader_by_content(path) or reader
     if reader is None or not path.is_file():
         raise TableError(f"{path}: not a known kind of table: {_EXPECTED}")
-    if path.stat().st_size == 0:
-        raise TableError(f"{path}: is empty, 0 bytes")
     return reader(path)
+
+
+def _reader_by_content(path: Path) -> Callable[[Path], Rows] | None:
+    """What reads a file that is not what its name says, if it shows. Raises TableError."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(b"PK\x03\x04"):
+        if _is_workbook(path):
+            return read_excel
+        raise TableError(f"{path}: is a zip archive: unpack it, and give what is in it")
+    if start.startswith(b"PAR1"):
+        return read_parquet
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for beginning, what in _OTHER_KINDS.items():
+        if text.startswith(beginning):
+            raise TableError(f"{path}: is {what}")
+    return None
+
+
+def _is_workbook(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def _read_object(source: Any) -> Rows:
@@ -120,19 +158,24 @@ def _checked(rows: Rows, folder: Path) -> Products:
     for place, number in enumerate(rows.numbers):
         product_id, image, category = (texts[name][place] for name in REQUIRED)
         reason = _problem(product_id, image, category)
-        if not reason and product_id in first:
-            reason = _repeated(texts, rows.numbers, first[product_id], place)
+        if product_id in first:
+            repeated = _repeated(texts, rows.numbers, first[product_id], place)
+            reason = f"{reason}, and {repeated}" if reason else repeated
         if reason:
             skipped.append(Skip(number, product_id, image, reason))
         else:
             first[product_id] = place
             kept.append(place)
     table = rows.table if len(kept) == rows.table.num_rows else rows.table.take(pa.array(kept))
-    images = pa.array([_full(folder, texts["image"][place]) for place in kept], pa.string())
+    chosen = [first_image(folder, texts["image"][place]) for place in kept]
+    images = pa.array([image for image, _ in chosen], pa.string())
     table = table.set_column(table.column_names.index("image"), "image", images)
     numbers = tuple(rows.numbers[place] for place in kept)
     skips = tuple(sorted(skipped, key=lambda skip: skip.row))
-    return Products(table, numbers, skips, rows.notes)
+    notes = rows.notes
+    if lists := sum(is_one_of_several for _, is_one_of_several in chosen):
+        notes = (*notes, f"{lists} cells name several pictures: the first of each is taken")
+    return Products(table, numbers, skips, notes)
 
 
 def _problem(product_id: str, image: str, category: str) -> str:
@@ -145,9 +188,9 @@ def _problem(product_id: str, image: str, category: str) -> str:
 
 
 def _repeated(
-    texts: Mapping[str, list[str]], numbers: Iterable[int], first: int, place: int
+    texts: Mapping[str, list[str]], numbers: Sequence[int], first: int, place: int
 ) -> str:
-    row = list(numbers)[first]
+    row = numbers[first]
     for name in ("image", "category"):
         if texts[name][first] != texts[name][place]:
             return f"the id stands in row {row} already, with another {name}"
@@ -156,9 +199,3 @@ def _repeated(
 
 def _texts(table: pa.Table, name: str) -> list[str]:
     return ["" if text is None else str(text) for text in table[name].to_pylist()]
-
-
-def _full(folder: Path, image: str) -> str:
-    if image.startswith("//"):
-        return f"https:{image}"
-    return image if is_url(image) else str(folder / image)

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from completelook.errors import TableError
 
+_MOST_BEFORE = 50  # rows of a sheet, titles and remarks, before its header
 _NO_MAPPING = "not an object with columns"
 # What pandas makes of an index of its own.
 _INDEX = re.compile(r"__index_level_\d+__")
@@ -51,19 +52,35 @@ class Rows:
 def read_json(path: Path) -> Rows:
     """A table from JSON lines or one JSON array of objects; what is neither is skipped.
 
-    Raises TableError.
+    The array may stand in an object, `{"products": [...]}`. Raises TableError.
     """
     text = _json_text(path)
-    if text.lstrip()[:1] == "[":
-        try:
-            return from_records(json.loads(text))
-        except (ValueError, RecursionError) as error:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip()[:1] == "[":
             raise TableError(f"{path}: not a whole JSON array ({error})") from error
+    else:
+        return from_records(_records_of(content))
     # Not splitlines: JSON may hold other line ends than \n within a text.
     lines = text.split("\n")
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     records: list[Any] = [_parsed(line) for _, line in numbered]
     return from_records(records, [number for number, _ in numbered])
+
+
+def _records_of(content: Any) -> list[Any]:
+    """The array that a JSON text is, or the only one of objects within its object."""
+    if isinstance(content, list):
+        return content
+    names = content.keys() if isinstance(content, Mapping) else ()
+    lists = [content[name] for name in names if _holds_objects(content[name])]
+    is_around = len(lists) == 1 and not {"id", "image", "category"} & {*names}
+    return lists[0] if is_around else [content]
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def read_parquet(path: Path) -> Rows:
@@ -78,7 +95,7 @@ def read_parquet(path: Path) -> Rows:
 
 
 def read_excel(path: Path) -> Rows:
-    """A table from the first sheet of an Excel workbook, its header in the first row.
+    """A table from an Excel workbook: its first sheet with a row of several cells, the header.
 
     Raises TableError, also where the extra that reads it is missing.
     """
@@ -90,19 +107,35 @@ def read_excel(path: Path) -> Rows:
             "sheet as CSV UTF-8"
         ) from error
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows = list(book.worksheets[0].iter_rows(values_only=True))
-        book.close()
+        with path.open("rb") as file:  # A path it would judge by its suffix.
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            sheets = {
+                each.title: list(each.iter_rows(values_only=True)) for each in book.worksheets
+            }
     except Exception as error:  # openpyxl raises every kind of error on a broken file.
         raise TableError(f"{path}: not a readable Excel workbook: {error}") from error
+    title, place = _table_in(sheets)
+    rows = sheets[title][place:]
     names = ["" if name is None else str(name).strip() for name in rows[0]] if rows else []
     records: list[Any] = []
     numbers = []
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(rows[1:], place + 2):
         if any(value is not None for value in row):
             records.append({name: value for name, value in zip(names, row, strict=True) if name})
             numbers.append(number)
-    return from_records(records, numbers)
+    found = from_records(records, numbers)
+    if place or title != next(iter(sheets)):
+        return replace(found, notes=(f"read from sheet {title!r}, header in row {place + 1}",))
+    return found
+
+
+def _table_in(sheets: Mapping[str, Sequence[tuple[Any, ...]]]) -> tuple[str, int]:
+    """The first sheet with a row of several cells, and that row, its header's, from 0."""
+    for title, rows in sheets.items():
+        for place, row in enumerate(rows[:_MOST_BEFORE]):
+            if sum(value is not None for value in row) > 1:
+                return title, place
+    return next(iter(sheets)), 0
 
 
 def from_table(table: pa.Table) -> Rows:

@@ -20,18 +20,23 @@ from completelook_load.inputs import REPORTS
 def main(
     count: Annotated[int, typer.Option(min=10_000, help="Products.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
+    milvus: Annotated[
+        str | None, typer.Option(help="Compare with it too: milvus://HOST:PORT/NAME, for a while.")
+    ] = None,
     page_only: Annotated[
         bool, typer.Option("--page-only", help="Measure nothing, write the page anew.")
     ] = False,
 ) -> None:
     """Measure everything in turn and write the page."""
     if not page_only:
-        Figures(_machine(count), _measured(REPORTS / "catalog", count, rounds)).write(FIGURES)
+        Figures(_machine(count), _measured(REPORTS / "catalog", count, rounds, milvus)).write(
+            FIGURES
+        )
     write_page(PAGE, FIGURES)
     say(f"wrote {PAGE}")
 
 
-def _measured(folder: Path, count: int, rounds: int) -> list[Row]:
+def _measured(folder: Path, count: int, rounds: int, milvus: str | None) -> list[Row]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     bench = Bench(folder, count)
@@ -53,7 +58,7 @@ def _measured(folder: Path, count: int, rounds: int) -> list[Row]:
     ]
     rows += [
         Row.ratio(f"category and price<500 of 200,000 / {name}", pairs, 1.0)
-        for name, pairs in compared(folder, min(count, 200_000), rounds).items()
+        for name, pairs in compared(folder, min(count, 200_000), rounds, milvus).items()
     ]
     shutil.rmtree(folder)
     return rows

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 from completelook import Catalog
 from completelook.catalog import write_catalog
+from completelook.catalog.milvus import MilvusCatalog, MilvusTarget, parse_address
+from completelook.catalog.milvus.filters import filter_of
+from completelook.catalog.shards import WHOLE
 from numpy.typing import NDArray
 
 from completelook_load.catalog.shop import CATEGORIES, MODEL_ID, products, unit_vectors
@@ -21,9 +24,12 @@ _TOP = 10
 Engine = Callable[[NDArray[np.float32], int], list[str]]
 
 
-def compared(folder: Path, count: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+def compared(
+    folder: Path, count: int, rounds: int, milvus: str | None = None
+) -> dict[str, list[tuple[float, float]]]:
     """Of each engine, seconds of ours and of it for a search in a category under a price.
 
+    With the address of a catalog to be in Milvus, it is one of them, asked as we ask it and bare.
     Raises AssertionError where one does not find the same products.
     """
     table = products(count)
@@ -32,16 +38,22 @@ def compared(folder: Path, count: int, rounds: int) -> dict[str, list[tuple[floa
     write_catalog(path, table, embeddings, model_id=MODEL_ID, categories=CATEGORIES)
     catalog = Catalog.open(path)
 
-    def ours(query: NDArray[np.float32], category: int) -> list[str]:
+    ours = _of(catalog)
+    engines = dict(_engines(folder, table, embeddings))
+    if milvus is not None:
+        engines |= _milvus(milvus, table, embeddings)
+    queries = unit_vectors(np.random.default_rng(2), 20 * rounds)
+    return {name: list(_pairs(ours, engine, queries)) for name, engine in engines.items()}
+
+
+def _of(catalog: Catalog) -> Engine:
+    def search(query: NDArray[np.float32], category: int) -> list[str]:
         where = [f"price<{_PRICE}"]
         hits = catalog.search(query, CATEGORIES[category], top=_TOP, where=where)
         order = np.argsort(-(hits.embeddings @ query), kind="stable")[:_TOP]
-        ids = hits.cells("id")
-        return [ids[place] for place in order]
+        return [hits.products[place].id for place in order]
 
-    engines = dict(_engines(folder, table, embeddings))
-    queries = unit_vectors(np.random.default_rng(2), 20 * rounds)
-    return {name: list(_pairs(ours, engine, queries)) for name, engine in engines.items()}
+    return search
 
 
 def _pairs(
@@ -106,3 +118,19 @@ def _lancedb(folder: Path, table: pa.Table, embeddings: NDArray[np.float32]) -> 
         return [str(each) for each in asked.limit(_TOP).to_arrow()["id"].to_pylist()]
 
     return search
+
+
+def _milvus(location: str, table: pa.Table, embeddings: NDArray[np.float32]) -> dict[str, Engine]:
+    """Our catalog in Milvus, and a bare search of the same collection under the same filter."""
+    target = MilvusTarget(parse_address(location), WHOLE)
+    target.write(table, embeddings.__getitem__, model_id=MODEL_ID, categories=CATEGORIES)
+    catalog = MilvusCatalog(location)
+    collection = catalog.collection
+    where = catalog.conditions([f"price<{_PRICE}"])
+
+    def search(query: NDArray[np.float32], category: int) -> list[str]:
+        filter_ = filter_of(CATEGORIES[category], where, collection.description.layout)
+        (hits,) = collection.nearest(query[np.newaxis], filter_, _TOP, ())
+        return [str(hit["id"]) for hit in hits]
+
+    return {"Milvus FLAT, through our catalog": _of(catalog), "Milvus FLAT": search}
