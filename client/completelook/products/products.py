@@ -104,7 +104,7 @@ def _read_path(path: Path) -> Rows:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
-    reader = _READERS.get(suffixes[-1] if suffixes else "")
+    reader: Callable[[Path], Rows] | None = _READERS.get(suffixes[-1] if suffixes else "")
     if path.is_file():
         if path.stat().st_size == 0:
             raise TableError(f"{path}: is empty, 0 bytes")
