@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check audit loadtest bench bench-catalog results results-page clean
+.PHONY: demo test check audit loadtest bench bench-catalog results results-page notebook clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -33,6 +33,10 @@ results-page: .venv/dev
 	$(BIN)/python -m completelook_build.results --page-only
 	$(BIN)/python -m completelook_load.bench --page-only
 	$(BIN)/python -m completelook_load.catalog --page-only
+
+# docs/notebook.ipynb, run anew on what the demo made.
+notebook: .venv/dev demo/catalog.arrow
+	$(BIN)/python tests/run_notebook.py
 
 # Format, lint, floors, types, tests. Those of Milvus skip, and say so, where it cannot be had.
 test: .venv/dev check

@@ -57,7 +57,9 @@ class RankedScene:
     source: str  # its picture's path or URL
     embedding: SceneEmbedding  # as it was steered
     matches: Mapping[str, Ranking]
-    receipt: "Receipt | None" = None  # of every answer that a client gives
+    receipt: "Receipt | None" = field(
+        default=None, repr=False
+    )  # of every answer that a client gives
 
     def _repr_html_(self) -> str:
         return scene_html(self)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PRODUCTS_SHOWN = 20  # of one category
 PRODUCTS_OF_SCENE = 5  # of each
 _PRODUCT_SIDE, _SCENE_SIDE = 64, 320
+_LEFT = ' style="text-align:left"'
 
 
 def ranking_html(matches: "Sequence[Match]", shown: int = PRODUCTS_SHOWN) -> str:
@@ -58,7 +59,7 @@ def _table(matches: "Iterable[Match]", *, of_one_category: bool = True) -> str:
     rows = [
         _row(match, calibrated, None if of_one_category else match.category) for match in matches
     ]
-    head = "".join(f"<th>{each}</th>" for each in heads)
+    head = "".join(f"<th{_LEFT if each == 'product' else ''}>{each}</th>" for each in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -75,7 +76,7 @@ def _row(match: "Match", calibrated: bool, category: str | None) -> str:
     cells = [
         f"<td>{match.rank}</td>",
         f"<td>{_picture(match.image, lines[0], _PRODUCT_SIDE)}</td>",
-        f'<td style="text-align:left">{"<br>".join(map(escape, lines))}</td>',
+        f"<td{_LEFT}>{'<br>'.join(map(escape, lines))}</td>",
         *(f"<td>{'' if each is None else f'{each:.4f}'}</td>" for each in numbers),
     ]
     return f"<tr>{''.join(cells)}</tr>"
