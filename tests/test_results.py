@@ -64,7 +64,7 @@ def test_a_page_says_what_was_not_measured_and_shows_what_was(page):
     write_page(page, page.parent)
     text = page.read_text()
     assert text.startswith("before\n")
-    assert text.count("Not measured.") == 3
+    assert text.count("Not measured.") == len(results.MADE_OF) - 1
     assert "| plain | 1 | 0.100 | 4.00 [3.75, 4.25] | 0.700 [0.450, 0.950] | 0.900 |" in text
     assert r"| A\|Rugs | 4.00 |" in text
 
@@ -119,6 +119,27 @@ def test_real_pictures_are_compared_in_folds_with_each_backbone(tmp_path, monkey
     assert all("--folds 5" in command for command in run.seen)
     assert "--row" not in run.seen[0]
     assert "--row raw --row ctl" in run.seen[2]
+
+
+def test_products_in_other_light_are_compared_on_copies_made_once(
+    small_showroom, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(results, "WORK", tmp_path / "work")
+    street = tmp_path / "street"
+    street.mkdir()
+    shutil.copyfile(small_showroom / "pairs.jsonl", street / "street.json")
+    shutil.copyfile(small_showroom / "categories.json", street / "street-cat.json")
+    (street / "images").symlink_to(small_showroom / "images")
+    run = Commands()
+    assert list(results.measure_relit(street, run)) == ["efficientnet-lite0"]
+    arguments = shlex.split(run.seen[0])
+    images = Path(arguments[arguments.index("--images") + 1])
+    assert images.parent == tmp_path / "work"
+
+    (images / "kept").touch()
+    shutil.rmtree(tmp_path / "work" / "street-relit-table")
+    results.measure_relit(street, run)
+    assert (images / "kept").exists()
 
 
 def test_every_form_is_trained_with_every_seed_and_only_once(tmp_path):

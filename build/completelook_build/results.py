@@ -15,9 +15,10 @@ from statistics import fmean
 from typing import Any
 
 from completelook.errors import CompleteLookError, exit_with
-from completelook.files import write_text
+from completelook.files import replacing, write_text
 
 from completelook_build.attention import STUDY_MODULES
+from completelook_build.data import Dataset, relight
 from completelook_build.demo import run
 from completelook_build.evaluation import COMPARISON_MODULES, comparison_as_markdown
 from completelook_build.report import (
@@ -39,6 +40,7 @@ _SHOWROOM, _SCENES = "completelook_build.showroom", 500
 SEEDS = (0, 1, 2)
 _FORMS = {"paper's form": "", "scale learned, from 5": "--attention-scale 5"}
 _PHOTOS = ("ikea", "street")  # sets of real pictures, each a folder of PHOTOS
+_RELIT, _RELIGHTING = "street-relit", "completelook_build.data.relighting"
 # The first has every row, the others those that say what a backbone is worth.
 _FEW_ROWS = ("raw", "ctl", "small_data", "small_data_global")
 _BACKBONES: Mapping[str, Sequence[str]] = {
@@ -51,6 +53,7 @@ MADE_OF: Mapping[str, Sequence[str]] = {
     "showroom": (*COMPARISON_MODULES, _SHOWROOM),
     "attention": (*STUDY_MODULES, _SHOWROOM),
     **dict.fromkeys(_PHOTOS, COMPARISON_MODULES),
+    _RELIT: (*COMPARISON_MODULES, _RELIGHTING),
 }
 
 
@@ -69,19 +72,40 @@ def measure(photos: Path | None) -> None:
     if photos is not None:
         for name in _PHOTOS:
             _keep(name, {"tables": measure_photos(name, photos / name, run)})
+        _keep(_RELIT, {"tables": measure_relit(photos / "street", run)})
 
 
 def measure_photos(name: str, folder: Path, run: Callable[[str], None]) -> Mapping[str, Figures]:
     """Compare on a set of real pictures, in folds of its scenes: a table for each backbone."""
-    pairs, categories = folder / f"{name}.json", folder / f"{name}-cat.json"
-    data = _data(data=folder, pairs=pairs, categories=categories)
-    tables = {}
-    for backbone, rows in _BACKBONES.items():
-        out = WORK / f"{name}-{backbone.replace(':', '-')}-table"
-        options = " ".join(["--folds 5 --seeds 1", *(f"--row {row}" for row in rows)])
-        run(f"completelook-build compare {data} --backbone {backbone} {options} --out {out}")
-        tables[backbone] = _read(out / "table.json")
-    return tables
+    data = _data(data=folder, **_pair_files(folder))
+    return {
+        backbone: _compare(data, backbone, rows, WORK / f"{name}-{backbone.replace(':', '-')}", run)
+        for backbone, rows in _BACKBONES.items()
+    }
+
+
+def measure_relit(folder: Path, run: Callable[[str], None]) -> Mapping[str, Figures]:
+    """The same with every product in a light of its own, and the first backbone alone."""
+    files, images = _pair_files(folder), WORK / f"{_RELIT}-{code_digest(_RELIGHTING)}"
+    if not images.exists():
+        with replacing(images) as beside:
+            relight(Dataset.of(folder, **files), beside)
+    backbone = next(iter(_BACKBONES))
+    data = _data(data=folder, images=images, **files)
+    return {backbone: _compare(data, backbone, _FEW_ROWS, WORK / _RELIT, run)}
+
+
+def _pair_files(folder: Path) -> dict[str, Path]:
+    name = folder.name
+    return {"pairs": folder / f"{name}.json", "categories": folder / f"{name}-cat.json"}
+
+
+def _compare(
+    data: str, backbone: str, rows: Sequence[str], out: Path, run: Callable[[str], None]
+) -> Figures:
+    options = " ".join(["--folds 5 --seeds 1", *(f"--row {row}" for row in rows)])
+    run(f"completelook-build compare {data} --backbone {backbone} {options} --out {out}-table")
+    return _read(Path(f"{out}-table", "table.json"))
 
 
 def _data(**options: Path) -> str:
@@ -136,7 +160,8 @@ def _block(name: str, path: Path) -> str:
     if not path.exists():
         return _NOT_MEASURED
     figures = _read(path)
-    command = "make results PHOTOS=DIR" if name in _PHOTOS else "make results"
+    of_photos = name in (*_PHOTOS, _RELIT)
+    command = "make results PHOTOS=DIR" if of_photos else "make results"
     as_markdown = {"attention": attention_table, "showroom": comparison_as_markdown}
     note = stale_note(figures, *MADE_OF[name], command=command)
     return note + as_markdown.get(name, photos_as_markdown)(figures)
