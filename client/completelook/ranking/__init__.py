@@ -3,6 +3,7 @@
 from completelook.ranking.calibration import Calibration
 from completelook.ranking.look import (
     NO_BETTER,
+    PRICE_COLUMN,
     Look,
     LookOptions,
     Looks,
@@ -30,6 +31,7 @@ __all__ = [
     "NO_RULES",
     "NO_STEERING",
     "NO_VARIETY",
+    "PRICE_COLUMN",
     "Box",
     "Calibration",
     "Effect",

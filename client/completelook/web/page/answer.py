@@ -22,6 +22,7 @@ from completelook.ranking import (
 )
 from completelook.triton import SceneEmbedding
 from completelook.web.page.cards import FITS, Card, cards, last_part
+from completelook.web.page.controls import offer_of
 from completelook.web.page.ledger import NO_LEDGER, ShownLedger, ledger_of, rules_of
 from completelook.web.page.state import LOOK_TAB, State
 from completelook.web.service import Service
@@ -51,8 +52,8 @@ class ShownLook:
 class Budget:
     """The slider: from the cheapest sum that may be asked for to what the best look costs."""
 
-    least: float
-    most: float
+    least: int
+    most: int
     value: float
     unit: str
 
@@ -166,7 +167,7 @@ def _with_look(plain: Answer, best: _Best, names: Sequence[str], state: State) -
     chosen = [name for name in names if name in state.slots]
     chosen = chosen or sorted(best.fitting[:_SLOTS], key=names.index)
     free = _complete(best, chosen, state, None)
-    budget = _budget(free, state)
+    budget = _budget(best.catalog, free, state)
     is_less = budget is not None and budget.value < budget.most
     found = _complete(best, chosen, state, budget.value) if budget and is_less else free
     return replace(
@@ -181,15 +182,17 @@ def _with_look(plain: Answer, best: _Best, names: Sequence[str], state: State) -
     )
 
 
-def _budget(free: Looks, state: State) -> Budget | None:
+def _budget(catalog: Catalog, free: Looks, state: State) -> Budget | None:
     """The slider, where it is known what the best look costs: more would buy nothing."""
-    best = free.looks[0].price
-    if best is None:
+    best = free.looks[0]
+    if best.price is None:
         return None
-    most = float(math.ceil(best))
+    cheapest = offer_of(catalog).cheapest
+    least = math.ceil(sum(cheapest.get(match.category, 0) for match in best.matches))
+    most = math.ceil(best.price)
     wanted = state.budget_sum()
     value = most if wanted is None else min(wanted, most)
-    return Budget(0.0, most, value, free.currency or "")
+    return Budget(min(least, most), most, value, free.currency or "")
 
 
 def _complete(best: _Best, slots: Sequence[str], state: State, budget: float | None) -> Looks:

@@ -15,7 +15,7 @@ from completelook.catalog import Catalog, is_missing
 from completelook.contract import CATEGORY_SEPARATOR
 from completelook.explain import support
 from completelook.products import as_json
-from completelook.ranking import Match
+from completelook.ranking import PRICE_COLUMN, Match
 from completelook.triton import SceneEmbedding
 from completelook.web.answers import picture_url
 
@@ -28,7 +28,6 @@ WORDS = (
     (0.0, "hardly fits"),
 )
 FITS = 0.5
-_PRICE = "price"
 _TOLD = 3  # columns beside name and price that stand on a card at once
 _SHORT = 24  # characters of such a column at most
 
@@ -89,21 +88,17 @@ def cards(
         maps = _maps(scene, catalog.categories.resolve(category), embeddings[of_it])
         drawn |= {matches[place].id: each for place, each in zip(of_it, maps, strict=True)}
     name_column = next(iter(catalog.columns_to_show()), "")
-    price_column = next((each for each in catalog.info.columns if each.casefold() == _PRICE), "")
-    return [
-        _card(match, name_column, price_column, drawn[match.id], match.id in pins)
-        for match in matches
-    ]
+    return [_card(match, name_column, drawn[match.id], match.id in pins) for match in matches]
 
 
-def _card(match: Match, name_column: str, price_column: str, drawn: str, is_pinned: bool) -> Card:
+def _card(match: Match, name_column: str, drawn: str, is_pinned: bool) -> Card:
     details = [
         _detail(column, value)
         for column, value in match.product.items()
-        if column not in (name_column, price_column) and not is_missing(value) and value != []
+        if column not in (name_column, PRICE_COLUMN) and not is_missing(value) and value != []
     ]
     name = str(match.product.get(name_column) or match.id)
-    price = _text(match.product.get(price_column))
+    price = _text(match.product.get(PRICE_COLUMN))
     short = [each.text for each in details if _is_short(match.product[each.column], each)]
     taken_along = {
         "category": match.category,

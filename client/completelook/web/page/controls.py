@@ -1,7 +1,7 @@
 """Controls: what a person can ask of products, made from the columns that a catalog has."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from completelook.catalog import Catalog, is_missing
 from completelook.contract import EMBEDDING_SIZE
 from completelook.products import read_amount, read_truth
+from completelook.ranking import PRICE_COLUMN
 
 # Of more values a person would have to read a list.
 _MOST_CHOICES = 24
@@ -45,10 +46,18 @@ class Control:
         return self.column.replace("_", " ")
 
 
-_known: WeakKeyDictionary[Catalog, tuple[Control, ...]] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class Offer:
+    """What a catalog offers to choose from."""
+
+    controls: tuple[Control, ...] = ()
+    cheapest: Mapping[str, Decimal] = field(default_factory=dict)  # by category, where prices stand
 
 
-def controls_of(catalog: Catalog) -> tuple[Control, ...]:
+_known: WeakKeyDictionary[Catalog, Offer] = WeakKeyDictionary()
+
+
+def offer_of(catalog: Catalog) -> Offer:
     """A control for each column of numbers, of yes and no, and of few texts. Raises CatalogError.
 
     Of each category as many products are looked at as a page can wait for, once for each catalog
@@ -59,7 +68,7 @@ def controls_of(catalog: Catalog) -> tuple[Control, ...]:
     return _known[catalog]
 
 
-def _made(catalog: Catalog) -> tuple[Control, ...]:
+def _made(catalog: Catalog) -> Offer:
     query = np.eye(1, EMBEDDING_SIZE, dtype=np.float32)[0]  # Any: with none nearer, all would tie.
     products = [
         product
@@ -69,11 +78,15 @@ def _made(catalog: Catalog) -> tuple[Control, ...]:
     controls = []
     for column in catalog.info.columns:
         cells = [product.columns.get(column) for product in products]
-        cells = [cell for cell in cells if not is_missing(cell)]
-        control = _control(column, cells)
+        control = _control(column, [cell for cell in cells if not is_missing(cell)])
         if control is not None:
             controls.append(control)
-    return tuple(controls)
+    cheapest: dict[str, Decimal] = {}
+    for product in products:
+        for price, _ in _amounts([product.columns.get(PRICE_COLUMN)]):
+            least = cheapest.get(product.category, price)
+            cheapest[product.category] = min(price, least)
+    return Offer(tuple(controls), cheapest)
 
 
 def _control(column: str, cells: Sequence[Any]) -> Control | None:

@@ -12,7 +12,7 @@ from completelook.errors import CompleteLookError, ImageError
 from completelook.web.page.answer import Answer, answer
 from completelook.web.page.bundle import bundle
 from completelook.web.page.cards import last_part
-from completelook.web.page.controls import controls_of
+from completelook.web.page.controls import offer_of
 from completelook.web.page.state import State
 from completelook.web.problems import meaning
 from completelook.web.service import SceneGone, Service
@@ -64,11 +64,11 @@ async def page(request: Request) -> Response:
 async def photo(request: Request) -> Response:
     """Take a photo, and lead to the page about it; the query is the state so far."""
     service: Service = request.app.state.service
-    async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-        upload = form.get(PHOTO)
-        if not isinstance(upload, UploadFile):
-            raise HTTPException(400, f"expected a photo in the form's field {PHOTO!r}")
-        content, name = await upload.read(), upload.filename or ""
+    # Of a file that is chosen and one that a camera takes, a form without scripts sends both.
+    async with request.form(max_files=2, max_fields=_MOST_FIELDS) as form:
+        files = [each for each in form.getlist(PHOTO) if isinstance(each, UploadFile)]
+        upload = next((each for each in files if each.size), None)
+        content, name = (await upload.read(), upload.filename or "") if upload else (b"", "")
     state = State.of(request.query_params.multi_items())
     try:
         token, _ = await service.scene_of(content)
@@ -111,7 +111,7 @@ def _page(
         state=state,
         answer=shown,
         problem=problem,
-        controls=controls_of(catalog),
+        controls=offer_of(catalog).controls,
         asked=dict(state.asked),
         url=bundle().url,
         most_bytes=service.settings.limits.upload_bytes,

@@ -2,7 +2,10 @@
 
 const GRID = 14;
 const DARKEST = 190; // of 255
-const THIRDS = [["upper left", "top", "upper right"], ["left", "middle", "right"], ["lower left", "bottom", "lower right"]];
+const NINTHS = [
+  "at the upper left", "at the top", "at the upper right", "on the left", "in the middle", "on the right",
+  "at the lower left", "at the bottom", "at the lower right",
+];
 let held = null; // the card that was pressed, lit until another is
 
 function light(card) {
@@ -38,8 +41,7 @@ function brightest(map) {
   });
   const most = Math.max(...sums);
   if (!most) return "nothing in the photo";
-  const place = sums.indexOf(most);
-  return `most of all the ${THIRDS[Math.floor(place / 3)][place % 3]}`;
+  return `above all what is ${NINTHS[sums.indexOf(most)]}`;
 }
 
 function hold(card) {
