@@ -265,7 +265,7 @@ def test_a_pin_shows_its_cost_and_can_be_undone(page: Page, room: Path) -> None:
     page.locator(".card").nth(14).get_by_role("button", name="Pin ").click()
     expect(ledger).to_contain_text("by the model alone at 15.")
     page.locator(".card").nth(2).get_by_role("button", name="Hide ").click()
-    expect(ledger).to_contain_text(re.compile(r"Costs -?[0-9.]+ of 1 in fit"))
+    expect(ledger).to_contain_text(re.compile(r"Costs -?[0-9.]+ of 1 in fit on average"))
     for button in ("Undo: Hidden", "Undo: Pinned", "Undo: Pinned"):
         page.get_by_role("button", name=button).first.click()
         settled(page)

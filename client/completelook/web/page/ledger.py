@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from completelook.catalog import Catalog
 from completelook.errors import CatalogError
-from completelook.ranking import Effect, Ledger, Rules
+from completelook.ranking import Effect, Ledger, Match, Rules
 from completelook.ranking.rules import Action, Rule
 from completelook.web.page.state import State
 
@@ -97,6 +97,7 @@ def _told(product_id: str, effect: Effect | None, answered: Ledger | None) -> st
     if own is not None:
         where = "farther down" if own.model_rank is None else f"at {own.model_rank}"
         moved = f"Now at {own.rank}, by the model alone {where}."
+        moved += _beside(own, answered.model[own.rank - 1 : own.rank])
     elif product_id:
         before = next((each.rank for each in answered.model if each.id == product_id), None)
         moved = f"By the model alone at {before}." if before else ""
@@ -105,12 +106,20 @@ def _told(product_id: str, effect: Effect | None, answered: Ledger | None) -> st
     return f"{moved} {_cost(effect.cost, answered.unit)}".strip()
 
 
+def _beside(own: Match, there: Sequence[Match]) -> str:
+    """How much less well a product fits than what the model has in its place."""
+    if not there or own.compatibility is None or there[0].compatibility is None:
+        return ""
+    less = there[0].compatibility - own.compatibility
+    return f" Fits {less:.3f} less than what the model has there." if less > _NO_COST else ""
+
+
 def _cost(cost: float | None, unit: str) -> str:
     """A cost in a sentence."""
     if cost is None:
         return ""
     if abs(cost) < _NO_COST:
-        return "Costs nothing."
+        return "Costs nothing on average."
     if unit == "distance":
-        return f"Costs {cost:.3f} in distance, on average."
-    return f"Costs {cost:.3f} of 1 in fit, on average."
+        return f"Costs {cost:.3f} in distance on average."
+    return f"Costs {cost:.3f} of 1 in fit on average."
