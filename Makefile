@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check audit loadtest bench bench-catalog results results-page notebook clean
+.PHONY: demo test check audit loadtest torture fuzz bench bench-catalog results results-page notebook clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -21,6 +21,14 @@ bench: .venv/dev demo/catalog.arrow
 bench-catalog: .venv/dev
 	$(BIN)/python -m completelook_load.catalog
 
+# Everything that can be broken, broken on purpose, into docs/reliability.md. About an hour.
+torture: .venv/dev
+	$(BIN)/python -m completelook_load.faults
+
+# Bytes that grow towards new code, for what reads pictures, catalogs and tables; a minute each.
+fuzz: .venv/dev
+	$(BIN)/python -m completelook_load.faults.fuzz
+
 demo/catalog.arrow:
 	$(MAKE) demo
 
@@ -33,6 +41,7 @@ results-page: .venv/dev
 	$(BIN)/python -m completelook_build.results --page-only
 	$(BIN)/python -m completelook_load.bench --page-only
 	$(BIN)/python -m completelook_load.catalog --page-only
+	$(BIN)/python -m completelook_load.faults --page-only
 
 # docs/notebook.ipynb, run anew on what the demo made.
 notebook: .venv/dev demo/catalog.arrow

@@ -330,6 +330,7 @@ def test_retries_stop_when_most_requests_fail(look: CompleteLook, triton: FakeTr
     [
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", ServerTimeout, "send less at once"),
         ("NOT_FOUND", "unknown model: 'embed_scene'", ContractError, "completelook-build export"),
+        ("NOT_FOUND", "'embed_scene' has no available versions", ServerUnavailable, "starting or"),
         ("INVALID_ARGUMENT", "unexpected shape", ContractError, "completelook doctor"),
         (
             "INTERNAL",

@@ -52,6 +52,11 @@ _BY_STATUS = {
     "PERMISSION_DENIED": _LOCKED,
 }
 
+_NOT_READY = _Meaning(
+    ServerUnavailable,
+    "the server at {server} has the model but not ready ({detail}): it is just starting or "
+    "stopping; if it stays so, its log says why the model does not load",
+)
 _OVERLOADED = _Meaning(
     ServerOverloaded,
     "the server at {server} is overloaded and refused the request ({detail}): "
@@ -145,6 +150,8 @@ def translated(exc: InferenceServerException, server: str, timeout_s: float) -> 
 
 
 def _meaning(status: str, detail: str) -> _Meaning:
+    if status == "NOT_FOUND" and "no available versions" in detail:
+        return _NOT_READY
     if status == "UNAVAILABLE":
         texts = _BY_TEXT | (_TO_CONNECT if "failed to connect" in detail else {"": _BROKEN})
         return next(meaning for text, meaning in texts.items() if text in detail)

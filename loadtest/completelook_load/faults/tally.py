@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from completelook.errors import CompleteLookError
@@ -26,7 +25,8 @@ class Tally:
 
     injected: int = 0
     answered: int = 0
-    told: Counter[str] = field(default_factory=Counter)  # by the error's name
+    told: dict[str, int] = field(default_factory=dict)  # by the error's name
+    said: dict[str, str] = field(default_factory=dict)  # the first message of each
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
@@ -35,7 +35,9 @@ class Tally:
     recovery_s: list[float] = field(default_factory=list)  # of each injection
     notes: list[str] = field(default_factory=list)  # what a reader has to know beside
     problems: list[str] = field(default_factory=list)  # what was lost, wrong and so on, in words
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
 
     @property
     def is_clean(self) -> bool:
@@ -57,27 +59,33 @@ class Tally:
         # A thread, since a call that hangs cannot be ended, only left behind.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        thread.join(within_s)
+        # In slices, so that a machine or a process that was suspended meanwhile is no hang.
+        for _ in range(max(1, round(within_s / _LOOK_AGAIN_S))):
+            thread.join(_LOOK_AGAIN_S)
+            if not thread.is_alive():
+                break
         if not ended:
             self.note("hung", f"no end within {within_s:g} s")
             return False
-        if isinstance(ended[0], CompleteLookError):
-            self.tell(ended[0])
+        return self.end(ended[0], is_right)
+
+    def end(self, outcome: Any, is_right: Callable[[Any], bool]) -> bool:
+        """Note how a question has ended, with an answer or an exception; whether rightly."""
+        if isinstance(outcome, CompleteLookError):
+            with self._lock:
+                name = type(outcome).__name__
+                self.told[name] = self.told.get(name, 0) + 1
+                self.said.setdefault(name, str(outcome))
             return False
-        if isinstance(ended[0], BaseException):
-            self.note("lost", f"{type(ended[0]).__name__}: {ended[0]}")
+        if isinstance(outcome, BaseException):
+            self.note("lost", f"{type(outcome).__name__}: {outcome}")
             return False
-        if not is_right(ended[0]):
-            self.note("wrong", f"answered {ended[0]!r:.200}")
+        if not is_right(outcome):
+            self.note("wrong", f"answered {outcome!r:.200}")
             return False
         with self._lock:
             self.answered += 1
         return True
-
-    def tell(self, error: CompleteLookError) -> None:
-        """Note that an error was told."""
-        with self._lock:
-            self.told[type(error).__name__] += 1
 
     def note(self, what: str, problem: str, count: int = 1) -> None:
         """Note what must not be: `lost`, `doubled`, `wrong`, `hung` or `left`, so many times."""
@@ -88,22 +96,11 @@ class Tally:
 
     def recovered(self, since_s: float) -> None:
         """Note that all is well again, since a moment of `time.monotonic`."""
-        self.recovery_s.append(time.monotonic() - since_s)
+        self.recovery_s.append(round(time.monotonic() - since_s, 3))
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` takes."""
-        lock, self._lock = self._lock, None  # type: ignore[assignment]
-        try:
-            fields = asdict(self)
-        finally:
-            self._lock = lock
-        del fields["_lock"]
-        return fields
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Tally":
-        """The tally that was written."""
-        return cls(**{**fields, "told": Counter(fields["told"])})
+        """What makes the same tally: Tally(**fields)."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def until(condition: Callable[[], bool], timeout_s: float) -> bool:
