@@ -210,14 +210,16 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             context.abort(failure.code, failure.details)
 
 
-def make_catalog(path: Path, *, model_id: int = MODEL_ID) -> Path:
+def make_catalog(
+    path: Path, *, model_id: int = MODEL_ID, categories: tuple[str, ...] = CATEGORIES
+) -> Path:
     """Products p0 to p5 of red values 0 to 5 in each of two categories; p5's picture is missing."""
     pictures = path.parent / "products"
     pictures.mkdir(exist_ok=True)
     for red in range(5):
         picture(red).save(pictures / f"{red}.png")
     reds = [*range(6), *range(6)]
-    rows = [("rug", CATEGORIES[0])] * 6 + [("chair", CATEGORIES[3])] * 6
+    rows = [("rug", categories[0])] * 6 + [("chair", categories[-1])] * 6
     products = pa.table(
         {
             "id": [f"{kind}-{red}" for (kind, _), red in zip(rows, reds, strict=True)],
@@ -227,5 +229,5 @@ def make_catalog(path: Path, *, model_id: int = MODEL_ID) -> Path:
         }
     )
     embeddings = np.stack([axis(red) for red in reds])  # [12, 128]
-    write_catalog(path, products, embeddings, model_id=model_id, categories=CATEGORIES)
+    write_catalog(path, products, embeddings, model_id=model_id, categories=categories)
     return path

@@ -97,3 +97,22 @@ def test_a_connection_that_grpc_opens_would_be_seen() -> None:
     assert reached
     _, sockets = connections("import socket; kept = socket.socket()")
     assert len(sockets) == 1
+
+
+def test_without_its_extra_the_service_says_how_to_install_it_and_the_rest_works() -> None:
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"fastapi", "starlette", "uvicorn", "prometheus_client"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from completelook import *
+from completelook import cli
+sys.argv = ["completelook", "web", "--catalog", "my.arrow"]
+cli.main()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: `completelook web` needs ")
+    assert "pip install 'completelook[web]'" in run.stderr

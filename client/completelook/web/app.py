@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from completelook.web import page, problems
-from completelook.web.guard import Guard
-from completelook.web.problems import SCHEMA
+from completelook.web.guard import OPEN, Guard
+from completelook.web.problems import SCHEMA, documented
 from completelook.web.routes import ROUTERS
 from completelook.web.service import Service, Settings
 
@@ -58,5 +58,18 @@ def _described(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         schema["components"]["schemas"]["Problem"] = SCHEMA
+        service: Service = app.state.service
+        if service.settings.token is not None:
+            _lock(schema)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _lock(schema: dict[str, Any]) -> None:
+    """Say of all operations that want the token that they do."""
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in schema["paths"].items():
+        if path not in OPEN:
+            for operation in operations.values():
+                operation["security"] = [{"token": []}]
+                operation["responses"] |= {"401": documented(401)[401]}

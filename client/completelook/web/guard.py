@@ -1,12 +1,12 @@
 """The guard before all routes: who may ask, how much, how many at once, and for how long."""
 
 import asyncio
+import base64
 import hmac
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from completelook.web.metrics import Metrics
 from completelook.web.problems import RETRY_AFTER_S, problem
 
-# A browser sends no header of ours with the picture of an <img>: it may send the token as a cookie.
-COOKIE = "completelook_token"
-_LOCKED = ("/v1/", "/metrics")
+# What watches over a service needs no token.
+OPEN = ("/healthz", "/readyz")
+# The second is for people: their browser asks for a password, and sends it with every picture too.
+_CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="Complete the Look"'}
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
-        if scope["path"].startswith(_LOCKED) and not self._is_let_in(headers):
-            told = {"WWW-Authenticate": "Bearer"}
-            return problem(401, "expected the header Authorization: Bearer TOKEN", headers=told)
+        if scope["path"] not in OPEN and not self._is_let_in(headers):
+            expected = "expected Authorization: Bearer TOKEN, or TOKEN as the password"
+            return problem(401, expected, headers=_CHALLENGE)
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._limits.upload_bytes:
             return problem(413, too_large(self._limits.upload_bytes))
@@ -91,10 +92,7 @@ class Guard:
     def _is_let_in(self, headers: Headers) -> bool:
         if self._token is None:
             return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.casefold() != "bearer":
-            given = _cookie(headers.get("cookie", ""))
-        return hmac.compare_digest(given.strip().encode(), self._token)
+        return hmac.compare_digest(_token(headers.get("authorization", "")), self._token)
 
     @contextmanager
     def _counted(self, scope: Scope) -> Iterator[None]:
@@ -114,16 +112,17 @@ def too_large(most_bytes: int) -> str:
 
 
 def _is_question(scope: Scope) -> bool:
-    """Whether it costs an inference or a ranking."""
-    return bool(scope["method"] == "POST")
+    """Whether it costs an inference or a ranking, as the page does."""
+    return bool(scope["method"] == "POST" or scope["path"] == "/")
 
 
-def _cookie(text: str) -> str:
-    try:
-        cookie = SimpleCookie(text).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if cookie is None else cookie.value
+def _token(authorization: str) -> bytes:
+    """What a header gives as the token, the password of any user."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.casefold() == "basic":
+        with suppress(ValueError):
+            return base64.b64decode(given).partition(b":")[2]
+    return given.strip().encode() if scheme.casefold() == "bearer" else b""
 
 
 class _Body:

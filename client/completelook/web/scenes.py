@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ class Scenes:
             content = path.read_bytes()
             path.touch()  # It is in use.
             return _unpacked(content, token)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None  # Not there, or damaged, which is no better.
 
     def _make_room(self) -> None:
@@ -178,7 +179,7 @@ def _packed(scene: SceneEmbedding) -> bytes:
 
 
 def _unpacked(content: bytes, token: str) -> SceneEmbedding:
-    """Raises ValueError, KeyError for what is no scene."""
+    """Raises ValueError, KeyError, EOFError, BadZipFile for what is no scene."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return SceneEmbedding(
             arrays["embedding"],

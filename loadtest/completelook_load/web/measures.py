@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 from subprocess import PIPE, Popen
 
 import numpy as np
 import pyarrow as pa
-from completelook import AsyncCompleteLook, CompleteLook, open_image
+from completelook import AsyncCompleteLook, CompleteLook, load_image, open_image
 from completelook.catalog import write_catalog
+from completelook.errors import ServerError
 from completelook.server import EmbeddedServer, bound_to_this_process
 from numpy.typing import NDArray
 from PIL import Image
@@ -28,16 +30,15 @@ _TIMEOUT_S = 30.0
 _JSON = "application/json"
 
 
-def photos(pictures: Sequence[Path], count: int) -> list[bytes]:
-    """So many different photos: JPEGs of the pictures, each time another part of one."""
-    made = []
-    for number in range(count):
-        picture = open_image(pictures[number % len(pictures)])
-        cut = number // len(pictures) + 1
-        buffer = io.BytesIO()
-        picture.crop((cut, 0, picture.width, picture.height - cut)).save(buffer, "JPEG", quality=90)
-        made.append(buffer.getvalue())
-    return made
+def photos(pictures: Sequence[Path]) -> Iterator[bytes]:
+    """Photos that are all different: JPEGs of the pictures, each time another part of them."""
+    for cut in count(1):
+        for path in pictures:
+            picture = open_image(path)
+            part = picture.crop((cut, 0, picture.width, picture.height - cut))
+            buffer = io.BytesIO()
+            part.save(buffer, "JPEG", quality=90)
+            yield buffer.getvalue()
 
 
 def large_photo(picture: Path) -> bytes:
@@ -49,9 +50,9 @@ def large_photo(picture: Path) -> bytes:
     return buffer.getvalue()
 
 
-def synthetic_catalog(path: Path, count: int, categories: tuple[str, ...], model_id: int) -> Path:
+def synthetic_catalog(path: Path, size: int, categories: tuple[str, ...], model_id: int) -> Path:
     """Products of random directions, evenly in the model's categories, with a title and a price."""
-    numbers = np.arange(count)
+    numbers = np.arange(size)
     products = pa.table(
         {
             "id": [f"sku-{number:08d}" for number in numbers],
@@ -61,9 +62,7 @@ def synthetic_catalog(path: Path, count: int, categories: tuple[str, ...], model
             "price": np.round(numbers * 7919 % 100_000 / 100, 2),
         }
     )
-    vectors: NDArray[np.float32] = np.random.default_rng(0).standard_normal(
-        (count, 128), np.float32
-    )
+    vectors: NDArray[np.float32] = np.random.default_rng(0).standard_normal((size, 128), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     write_catalog(path, products, vectors, model_id=model_id, categories=categories)
     return path
@@ -72,7 +71,6 @@ def synthetic_catalog(path: Path, count: int, categories: tuple[str, ...], model
 @contextmanager
 def served(catalog: Path, server: str, scenes: Path) -> Iterator[Asker]:
     """`completelook web` in a process of its own, on a free port."""
-    command = [sys.executable, "-m", "completelook.cli", "web", "--port", "0"]
     command = [sys.executable, "-c", "from completelook.cli import main; main()", "web"]
     command += ["--port", "0", "--catalog", str(catalog), "--server", server]
     command += ["--scenes", str(scenes)]
@@ -111,7 +109,14 @@ class Round:
     seconds: float  # until the last was answered
     mean_s: float  # of one
     triton_s: float  # of one, in Triton
-    statuses: dict[int, int]
+    failed: int = 0  # neither answered nor told to try again
+    refused: int = 0  # told to try again
+    untold: int = 0  # refused without being told when to try again
+
+    @property
+    def added(self) -> float:
+        """What a request takes beside Triton's own time, as a share of that."""
+        return self.mean_s / self.triton_s - 1
 
 
 def through_service(asker: Asker, triton: Triton, batch: Sequence[bytes], in_flight: int) -> Round:
@@ -120,12 +125,17 @@ def through_service(asker: Asker, triton: Triton, batch: Sequence[bytes], in_fli
     answers, seconds = asker.ask_all(
         "/v1/rank", [form(photo) for photo in batch], in_flight=in_flight
     )
-    count, spent_s = (b - a for a, b in zip(before, triton.requests(), strict=True))
-    statuses: dict[int, int] = {}
-    for answer in answers:
-        statuses[answer.status] = statuses.get(answer.status, 0) + 1
+    scenes, spent_s = (b - a for a, b in zip(before, triton.requests(), strict=True))
     good = [answer.seconds for answer in answers if answer.status == 200]
-    return Round(seconds, fmean(good), spent_s / max(count, 1), statuses)
+    refused = [answer for answer in answers if answer.status in (429, 503)]
+    return Round(
+        seconds=seconds,
+        mean_s=fmean(good),
+        triton_s=spent_s / max(scenes, 1),
+        failed=len(answers) - len(good) - len(refused),
+        refused=len(refused),
+        untold=sum("retry-after" not in answer.headers for answer in refused),
+    )
 
 
 def directly(server: str, triton: Triton, batch: Sequence[bytes], in_flight: int) -> Round:
@@ -148,16 +158,14 @@ def directly(server: str, triton: Triton, batch: Sequence[bytes], in_flight: int
 
     before = triton.requests()
     whole_s = asyncio.run(run())
-    count, spent_s = (b - a for a, b in zip(before, triton.requests(), strict=True))
-    return Round(whole_s, fmean(seconds), spent_s / count, {200: len(seconds)})
+    scenes, spent_s = (b - a for a, b in zip(before, triton.requests(), strict=True))
+    return Round(whole_s, fmean(seconds), spent_s / scenes)
 
 
 def upload_beside_inference(
     asker: Asker, server: str, batch: Sequence[bytes]
 ) -> Iterator[tuple[float, float]]:
     """Seconds from sending a photo to all of its ranking, and of its inference alone, in turn."""
-    from completelook import load_image
-
     with CompleteLook(server) as look:
         for photo in batch:
             tensor = load_image(photo)
@@ -168,15 +176,14 @@ def upload_beside_inference(
             yield answer.seconds, inference_s
 
 
-def steered(asker: Asker, photo: bytes, count: int) -> list[float]:
+def steered(asker: Asker, token: str, times: int) -> list[float]:
     """Seconds of rankings of a scene that is known, each time with another part left out."""
-    (first,) = asker.ask("/v1/rank", [form(photo)])
-    token = first.content["scene"]
     bodies = []
-    for number in range(count):
-        left = number / (2 * count)
+    for number in range(times):
+        left = number / (2 * times)
         question = {"scene": token, "ignore": [[left, 0.2, left + 0.4, 0.7]]}
         bodies.append((_JSON, json.dumps(question).encode()))
     answers = asker.ask("/v1/rank", bodies)
-    assert all(answer.status == 200 for answer in answers), answers[0].body
+    if bad := [answer for answer in answers if answer.status != 200]:
+        raise ServerError(f"a ranking ended with {bad[0].status}: {bad[0].body.decode()}")
     return [answer.seconds for answer in answers]

@@ -29,7 +29,7 @@ from completelook.web.service import SceneGone, Service, products_of
 router = APIRouter(prefix="/v1", tags=["scenes"])
 
 Token = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-_ASKING = documented(400, 410, 413, 415, 422, 429, 503)
+_ASKING = documented(400, 408, 410, 413, 415, 422, 429, 502, 503, 504)
 _ALWAYS = "private, max-age=86400, immutable"
 
 
