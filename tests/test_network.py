@@ -1,14 +1,16 @@
 """What a client says and does when the network fails it: each error names the right cure."""
 
 import re
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from completelook import CompleteLook
 from completelook.errors import ServerTimeout, ServerUnavailable
 from completelook.triton import connection
-from completelook_load.faults.proxy import FINE, Proxy, Weather, black_hole
+from completelook_load.faults.proxy import FINE, Proxy, Weather
 from fakes import FakeTriton, axis, picture
 
 SILENT = Weather(is_silent=True)
@@ -25,6 +27,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of the patience with a connection that does not come about."""
     options = dict(connection._CHANNEL_OPTIONS) | {"grpc.min_reconnect_backoff_ms": 300}
     monkeypatch.setattr(connection, "_CHANNEL_OPTIONS", list(options.items()))
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """An address where packets vanish: no connection comes about, and none is refused.
+
+    Linux drops what comes to a listener whose queue is full; whether it is shows in a connection
+    that does not come about.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        address = full.getsockname()
+        with suppress(TimeoutError):
+            while True:
+                stack.enter_context(socket.create_connection(address, timeout=0.2))
+        yield "{}:{}".format(*address)
 
 
 def is_right(look: CompleteLook) -> bool:

@@ -1,5 +1,6 @@
 import gzip
 import os
+import tempfile
 from pathlib import Path
 
 import pandas
@@ -8,6 +9,8 @@ import pyarrow as pa
 import pytest
 from completelook.errors import TableError
 from completelook.products import read_products
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 CSV = "id,image,category\n1,a.jpg,Rugs\n2,b.jpg,Lamps\n"
@@ -308,6 +311,31 @@ def test_one_bad_row_stops_none_of_the_others(write, row, skip):
     products = read_products(write(f"{CSV}{row}\n4,d.jpg,Rugs\n"))
     assert products.table["id"].to_pylist() == ["1", "2", "4"]
     assert [(skipped.row, skipped.reason) for skipped in products.skipped] == [(4, skip)]
+
+
+def test_a_table_of_bad_rows_alone_is_no_error_of_its_own(write):
+    products = read_products(write(f"{HEADER}1,,Rugs\n2,b.jpg,\n"))
+    assert products.table.num_rows == 0
+    assert [skip.row for skip in products.skipped] == [2, 3]
+
+
+@given(
+    name=st.sampled_from(["shop.csv", "shop.jsonl", "shop.json", "shop.tsv", "shop.csv.gz"]),
+    text=st.one_of(
+        st.binary(max_size=200),
+        st.text('id,mageoctry"\t\n\r;|1\0é{}[]:', max_size=200).map(str.encode),
+        st.text('12,.jpgRus"\n\r;\0é', max_size=200).map(lambda cells: (HEADER + cells).encode()),
+    ),
+)
+def test_no_bytes_of_a_table_raise_anything_but_a_table_error(name, text):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(text)
+        try:
+            products = read_products(path)
+        except TableError:
+            return
+        assert len(products.rows) == products.table.num_rows
 
 
 def test_every_kind_of_problem_is_told_in_one_go(write):

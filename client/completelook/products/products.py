@@ -166,7 +166,11 @@ def _checked(rows: Rows, folder: Path) -> Products:
         else:
             first[product_id] = place
             kept.append(place)
-    table = rows.table if len(kept) == rows.table.num_rows else rows.table.take(pa.array(kept))
+    table = (
+        rows.table
+        if len(kept) == rows.table.num_rows
+        else rows.table.take(pa.array(kept, pa.int64()))
+    )
     chosen = [first_image(folder, texts["image"][place]) for place in kept]
     images = pa.array([image for image, _ in chosen], pa.string())
     table = table.set_column(table.column_names.index("image"), "image", images)

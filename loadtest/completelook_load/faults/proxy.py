@@ -4,8 +4,8 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -13,8 +13,6 @@ from typing import Self
 _CHUNK_BYTES = 1 << 16
 # An abort that the other side sees as "connection reset", not as an end.
 _RESET = struct.pack("ii", 1, 0)
-# Connections fill the queue of a listener that takes none; Linux drops those that come after.
-_MORE_THAN_WAIT = 8
 
 
 @dataclass(frozen=True)
@@ -117,15 +115,3 @@ class Proxy:
                 if not is_silent:
                     writer.write(piece)
                     await writer.drain()
-
-
-@contextmanager
-def black_hole() -> Iterator[str]:
-    """An address where packets vanish: no connection comes about, and none is refused."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
-        address = full.getsockname()
-        for _ in range(_MORE_THAN_WAIT):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(address)
-        yield "{}:{}".format(*address)
