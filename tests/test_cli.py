@@ -1,5 +1,7 @@
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from datetime import date
@@ -7,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import grpc
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -837,3 +840,31 @@ def test_look_json_is_a_line_a_look(run, scene: Path, priced_catalog: Path, tmp_
 def test_a_look_beyond_the_budget_is_one_line(run, scene: Path, priced_catalog: Path) -> None:
     result = run("look", scene, "--catalog", priced_catalog, "--budget", 25)
     assert_one_line_error(result, "budget 25: the cheapest look of 2 products costs 30.00")
+
+
+def test_web_says_where_it_is_and_ends_well_at_ctrl_c(catalog_path: Path) -> None:
+    command = "from completelook.cli import main; main()"
+    arguments = ["web", "--catalog", str(catalog_path), "--server", NOWHERE, "--port", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-c", command, *arguments], stderr=subprocess.PIPE, text=True
+    ) as web:
+        address = web.stderr.readline().removeprefix("ready at ").strip()
+        assert httpx.get(f"{address}/healthz", trust_env=False).json() == {"status": "alive"}
+        web.send_signal(signal.SIGINT)
+        assert web.wait(timeout=20) == 0
+        assert web.stderr.read() == ""
+
+
+def test_web_refuses_what_cannot_be_served(run, catalog_path: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    for content in ("", "two words\n"):
+        token.write_text(content)
+        code, _, err = run("web", "--catalog", catalog_path, "--token-file", token)
+        assert code == 2
+        assert "expected one word, the token" in " ".join(err.split())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = run("web", "--catalog", catalog_path, "--port", port)
+    assert code == 2
+    assert err.startswith(f"error: cannot listen on 127.0.0.1, port {port}: ")
+    assert run("web", "--catalog", tmp_path / "none.arrow")[0] == 1
