@@ -22,7 +22,14 @@ PROGRAMS: dict[str, Any] = {
     "completelook-build": typer.main.get_command(build_cli.app),
 }
 # Options of others that the docs speak of: tritonserver, torchrun, pip and the modules with a main.
-OTHERS = {"--allow-http", "--cache-config", "--grpc-restricted-protocol", "--only", "--stage-s"}
+OTHERS = {
+    "--allow-http",
+    "--block",
+    "--cache-config",
+    "--grpc-restricted-protocol",
+    "--only",
+    "--stage-s",
+}
 
 
 @dataclass(frozen=True)
