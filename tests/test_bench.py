@@ -255,7 +255,8 @@ def test_what_a_process_spends_is_told_by_its_part(tmp_path: Path) -> None:
     burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ninput()"
     stub = tmp_path / "triton_python_backend_stub"
     stub.symlink_to(sys.executable)
-    arguments = [str(stub), "-c", burn, "backbone_0_1"]
+    between = ["region", "1", "1", "1", "folder"]
+    arguments = [str(stub), "-c", burn, *between, "backbone_0_1", "further"]
     with spent_s() as spent:
         child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert child.stdout.readline() == b"done\n"

@@ -9,6 +9,7 @@ import psutil
 
 CLIENT, TRITON, OTHERS = "client", "tritonserver", "other servers"
 _STUB = "triton_python_backend_stub"
+_INSTANCE = 8  # of a stub's arguments: backbone_0_1, a model's name, group and instance
 
 
 @contextmanager
@@ -40,6 +41,5 @@ def _part(process: psutil.Process) -> str:
         return CLIENT
     command: list[str] = process.cmdline()
     if command and command[0].endswith(_STUB):
-        model, *_ = command[-1].rsplit("_", maxsplit=2)  # backbone_0_1: group, instance
-        return model
+        return command[_INSTANCE].rsplit("_", maxsplit=2)[0]
     return TRITON if command and command[0].endswith(TRITON) else OTHERS
