@@ -162,12 +162,12 @@ class _Run:
     def embed_all(self, progress: Progress) -> None:
         """Embed what no earlier run has, many requests at a time for the server to batch."""
         images: Any = self.products["image"]
-        is_known = [self._knows(str(image)) for image in images]
-        rows = np.flatnonzero(~np.array(is_known, np.bool_)).tolist()
+        is_known = np.fromiter((self._knows(str(image)) for image in images), np.bool_)
+        rows = np.flatnonzero(~is_known)
         self.reused = len(self.products) - len(rows)
         progress(self.reused, len(self.products))
         # In whatever order they come, so that a slow picture holds up no other.
-        calls = map_as_completed(self._embed, rows, in_flight=self._window.most)
+        calls = map_as_completed(self._embed, map(int, rows), in_flight=self._window.most)
         for done, _ in enumerate(calls, start=self.reused + 1):
             progress(done, len(self.products))
 

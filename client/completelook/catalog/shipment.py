@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from completelook.catalog.categories import CategoryTable
 from completelook.catalog.category_map import in_model_names, read_category_map
@@ -70,17 +72,24 @@ def prepare(
     not there is a skip like any other. Raises TableError.
     """
     products = read_products(source, columns)
-    is_there = [_is_there(str(image)) for image in products.table["image"]]
-    there = products.table.filter(pa.array(is_there, pa.bool_()))
+    is_there = np.fromiter((_is_there(str(each)) for each in products.table["image"]), np.bool_)
+    there, rows = products.table, products.rows
+    if not is_there.all():
+        there, rows = there.filter(pa.array(is_there)), tuple(compress(rows, is_there))
     table = CategoryTable(categories)
     told = {} if category_map is None else read_category_map(category_map, table)
-    given: list[Any] = there["category"].to_pylist()
-    names = in_model_names(given, table, told)
-    counts = Counter(name for name in given if name not in names)
-    known = pa.array([names.get(name, name) for name in given], pa.string())
+    given: Any = there["category"].combine_chunks().dictionary_encode()
+    own: list[str] = given.dictionary.to_pylist()
+    names = in_model_names(own, table, told)
+    known: Any = pa.array([names.get(name, name) for name in own], pa.string())
+    held = np.bincount(given.indices.to_numpy(), minlength=len(own)).tolist()
+    counts = Counter(
+        {name: count for name, count in zip(own, held, strict=True) if name not in names}
+    )
+    place = there.column_names.index("category")
     return Shipment(
-        table=there.set_column(there.column_names.index("category"), "category", known),
-        rows=tuple(compress(products.rows, is_there)),
+        table=there.set_column(place, "category", known.take(given.indices)),
+        rows=rows,
         skipped=_with_missing(products, is_there),
         unknown_categories=dict(counts.most_common()),
         categories=categories,
@@ -105,13 +114,9 @@ def _missing(image: str) -> str:
     return "no such file"
 
 
-def _with_missing(products: Products, is_there: Sequence[bool]) -> tuple[Skip, ...]:
-    if all(is_there):
-        return products.skipped
-    ids: list[Any] = products.table["id"].to_pylist()
-    images: list[Any] = products.table["image"].to_pylist()
+def _with_missing(products: Products, is_there: NDArray[np.bool_]) -> tuple[Skip, ...]:
     skips = list(products.skipped)
-    for row, product_id, image, there in zip(products.rows, ids, images, is_there, strict=True):
-        if not there:
-            skips.append(Skip(row, product_id, image, _missing(image)))
+    for place in np.flatnonzero(~is_there).tolist():
+        product_id, image = (str(products.table[name][place]) for name in ("id", "image"))
+        skips.append(Skip(products.rows[place], product_id, image, _missing(image)))
     return tuple(sorted(skips, key=lambda skip: skip.row))

@@ -1,19 +1,21 @@
 """Products to embed, from whatever a shop has: each is either there or skipped with its reason."""
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import TableError
 from completelook.products.columns import REQUIRED, name_columns
 from completelook.products.delimited import read_delimited
 from completelook.products.folder import read_folder
-from completelook.products.pictures import first_image
+from completelook.products.pictures import full_images
 from completelook.products.records import (
     Product,
     Rows,
@@ -150,56 +152,79 @@ def _read_object(source: Any) -> Rows:
 
 
 def _checked(rows: Rows, folder: Path) -> Products:
-    """Each row a product or skipped, with everything that is wrong with it in one reason."""
-    texts = {name: _texts(rows.table, name) for name in REQUIRED}
-    kept: list[int] = []
+    """Each row a product or skipped, with everything that is wrong with it in one reason.
+
+    Columns are looked at as a whole, and rows one by one only where something is wrong: a million
+    Python texts take more memory than the table.
+    """
+    columns = {name: _texts(rows.table, name) for name in REQUIRED}
+    is_bad = _incomplete(columns)  # [N]
+    whole = np.flatnonzero(~is_bad)
+    _, places = np.unique(_codes(columns["id"])[whole], return_index=True)
+    first = whole[places]  # the first whole row of each id
+    kept = np.sort(first)
     skipped = list(rows.skipped)
-    first: dict[str, int] = {}
-    for place, number in enumerate(rows.numbers):
-        product_id, image, category = (texts[name][place] for name in REQUIRED)
-        reason = _problem(product_id, image, category)
-        if product_id in first:
-            repeated = _repeated(texts, rows.numbers, first[product_id], place)
-            reason = f"{reason}, and {repeated}" if reason else repeated
-        if reason:
-            skipped.append(Skip(number, product_id, image, reason))
-        else:
-            first[product_id] = place
-            kept.append(place)
-    table = (
-        rows.table
-        if len(kept) == rows.table.num_rows
-        else rows.table.take(pa.array(kept, pa.int64()))
-    )
-    chosen = [first_image(folder, texts["image"][place]) for place in kept]
-    images = pa.array([image for image, _ in chosen], pa.string())
+    if len(kept) < len(is_bad):
+        first_of = dict(
+            zip(columns["id"].take(pa.array(first)).to_pylist(), first.tolist(), strict=True)
+        )
+        for place in np.setdiff1d(np.arange(len(is_bad)), kept).tolist():
+            product = {name: column[place].as_py() for name, column in columns.items()}
+            reason = _problem(**product)
+            before = first_of.get(product["id"])
+            if before is not None and before < place:
+                other = {name: column[before].as_py() for name, column in columns.items()}
+                repeated = _repeated(product, other, rows.numbers[before])
+                reason = f"{reason}, and {repeated}" if reason else repeated
+            skipped.append(Skip(rows.numbers[place], product["id"], product["image"], reason))
+    is_whole = len(kept) == rows.table.num_rows
+    table = rows.table if is_whole else rows.table.take(pa.array(kept))
+    images, lists = full_images(folder, table["image"])
     table = table.set_column(table.column_names.index("image"), "image", images)
-    numbers = tuple(rows.numbers[place] for place in kept)
+    numbers = tuple(rows.numbers if is_whole else (rows.numbers[place] for place in kept))
     skips = tuple(sorted(skipped, key=lambda skip: skip.row))
     notes = rows.notes
-    if lists := sum(is_one_of_several for _, is_one_of_several in chosen):
+    if lists:
         notes = (*notes, f"{lists} cells name several pictures: the first of each is taken")
     return Products(table, numbers, skips, notes)
 
 
-def _problem(product_id: str, image: str, category: str) -> str:
+def _incomplete(columns: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Which rows lack an id, a picture or a category, [N]."""
+    import pyarrow.compute as pc
+
+    nothing = pa.array(sorted(_NOTHING))
+    is_bad: Any = pc.equal(columns["id"], "")
+    for name in ("image", "category"):
+        is_bad = pc.or_(is_bad, pc.is_in(pc.utf8_lower(columns[name]), value_set=nothing))
+    bad: NDArray[np.bool_] = is_bad.to_numpy()
+    return bad
+
+
+def _codes(column: Any) -> NDArray[np.int32]:
+    """A number for each different text of a column, [N]."""
+    encoded: Any = column.combine_chunks().dictionary_encode()
+    codes: NDArray[np.int32] = encoded.indices.to_numpy()
+    return codes
+
+
+def _problem(id: str, image: str, category: str) -> str:  # noqa: A002 - the column's name
     """Everything that is missing in a row, as one reason; empty where nothing is."""
-    missing = [] if product_id else ["no id"]
+    missing = [] if id else ["no id"]
     for name, text in (("image", image), ("category", category)):
         if text.casefold() in _NOTHING:
             missing.append(f"no {name}" + (f" but {text!r}" if text else ""))
     return ", ".join(missing)
 
 
-def _repeated(
-    texts: Mapping[str, list[str]], numbers: Sequence[int], first: int, place: int
-) -> str:
-    row = numbers[first]
+def _repeated(product: Mapping[str, str], first: Mapping[str, str], row: int) -> str:
     for name in ("image", "category"):
-        if texts[name][first] != texts[name][place]:
+        if first[name] != product[name]:
             return f"the id stands in row {row} already, with another {name}"
     return f"repeats row {row}"
 
 
-def _texts(table: pa.Table, name: str) -> list[str]:
-    return ["" if text is None else str(text) for text in table[name].to_pylist()]
+def _texts(table: pa.Table, name: str) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.coalesce(table[name].cast(pa.string()), pa.scalar(""))

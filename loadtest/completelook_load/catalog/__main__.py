@@ -23,20 +23,24 @@ def main(
     milvus: Annotated[
         str | None, typer.Option(help="Compare with it too: milvus://HOST:PORT/NAME, for a while.")
     ] = None,
+    ten_million: Annotated[
+        bool, typer.Option("--ten-million", help="Open ten million too: 6 GB of disk and memory.")
+    ] = False,
     page_only: Annotated[
         bool, typer.Option("--page-only", help="Measure nothing, write the page anew.")
     ] = False,
 ) -> None:
     """Measure everything in turn and write the page."""
     if not page_only:
-        Figures(_machine(count), _measured(REPORTS / "catalog", count, rounds, milvus)).write(
-            FIGURES
-        )
+        rows = _measured(REPORTS / "catalog", count, rounds, milvus, ten_million=ten_million)
+        Figures(_machine(count), rows).write(FIGURES)
     write_page(PAGE, FIGURES)
     say(f"wrote {PAGE}")
 
 
-def _measured(folder: Path, count: int, rounds: int, milvus: str | None) -> list[Row]:
+def _measured(
+    folder: Path, count: int, rounds: int, milvus: str | None, *, ten_million: bool
+) -> list[Row]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     bench = Bench(folder, count)
@@ -56,6 +60,9 @@ def _measured(folder: Path, count: int, rounds: int, milvus: str | None) -> list
         Row("memory to rank a category", [rank_memory_mib(bench.path, 1)], 150, unit=" MiB"),
         Row("memory to index 200,000 products / 10,000", [many / few], 1.2),
     ]
+    if ten_million:
+        pairs = bench.opening_many(rounds, 10_000_000)
+        rows.append(Row.ratio("opening 10,000,000 products / 10,000", pairs, 2.0))
     rows += [
         Row.ratio(f"category and price<500 of 200,000 / {name}", pairs, 1.0)
         for name, pairs in compared(folder, min(count, 200_000), rounds, milvus).items()
