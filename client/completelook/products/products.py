@@ -178,7 +178,7 @@ def _checked(rows: Rows, folder: Path) -> Products:
                 reason = f"{reason}, and {repeated}" if reason else repeated
             skipped.append(Skip(rows.numbers[place], product["id"], product["image"], reason))
     is_whole = len(kept) == rows.table.num_rows
-    table = rows.table if is_whole else rows.table.take(pa.array(kept))
+    table = rows.table if is_whole else rows.table.take(pa.array(kept, pa.int64()))
     images, lists = full_images(folder, table["image"])
     table = table.set_column(table.column_names.index("image"), "image", images)
     numbers = tuple(rows.numbers if is_whole else (rows.numbers[place] for place in kept))
@@ -194,7 +194,7 @@ def _incomplete(columns: Mapping[str, Any]) -> NDArray[np.bool_]:
     import pyarrow.compute as pc
 
     nothing = pa.array(sorted(_NOTHING))
-    is_bad: Any = pc.equal(columns["id"], "")
+    is_bad: Any = pc.equal(columns["id"], pa.scalar(""))
     for name in ("image", "category"):
         is_bad = pc.or_(is_bad, pc.is_in(pc.utf8_lower(columns[name]), value_set=nothing))
     bad: NDArray[np.bool_] = is_bad.to_numpy()

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from completelook.catalog import ArrowCatalog, ledger_path
@@ -90,7 +90,7 @@ def _content(path: Path) -> tuple[list[str], bytes]:
     catalog = ArrowCatalog(path)
     catalog.validate()
     table = catalog.content.table()
-    ids: list[str] = table["id"].to_pylist()
+    ids: list[Any] = table["id"].to_pylist()
     return ids, catalog.get(ids).embeddings.tobytes()
 
 
