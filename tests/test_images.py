@@ -511,6 +511,15 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1), (7, 4_849_664)])
+def test_a_picture_of_a_few_pixels_by_millions_is_refused(size):
+    """Found by fuzzing: 217 bytes of a TIFF took 4 GB."""
+    content = encoded(Image.new("L", size), "TIFF", compression="tiff_lzw")
+    for read in (load_image, open_image):
+        with pytest.raises(ImageError, match=rf"{size[0]} x {size[1]} pixels, a side of more than"):
+            read(content)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [3, 4])
 def test_the_largest_pictures_stay_under_400_mb_also_several_at_once(tmp_path, channels):

@@ -58,6 +58,9 @@ _DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)
 _LARGE_PIXELS, _HUGE_PIXELS = 8_000_000, 16_000_000
 _ONE_HUGE = threading.Lock()
 _BAND_PIXELS = 1_000_000
+# A few KB can hold a picture of 1 x 64 million pixels, which Pillow makes 224 wide before it is
+# made shorter: that would take gigabytes.
+_LONGEST_SIDE = 65_535
 
 
 def readable_suffixes() -> set[str]:
@@ -207,6 +210,11 @@ def _identify(content: bytes, policy: PicturePolicy) -> Image.Image:
         raise ValueError(
             f"it has {image.width} x {image.height} pixels, more than the {policy.max_pixels:,} "
             "allowed: shrink it, or allow more with --max-pixels"
+        )
+    if max(image.size) > _LONGEST_SIDE:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, a side of more than the "
+            f"{_LONGEST_SIDE:,} that a JPEG can have: cut it"
         )
     return image
 
