@@ -55,6 +55,12 @@ def test_a_page_says_what_holds_and_what_is_missed(tmp_path):
     ]
 
 
+def test_a_row_measured_alone_takes_its_place_beside_the_others():
+    one, other = Row("one", [1.0], 2.0), Row("other", [1.0], 2.0)
+    again = Row("one", [3.0], 2.0)
+    assert Figures({}, [one, other]).with_rows([again]).rows == [other, again]
+
+
 def test_the_repositorys_page_is_what_its_figures_say(tmp_path):
     page = tmp_path / "catalog.md"
     shutil.copyfile(ROOT / PAGE, page)

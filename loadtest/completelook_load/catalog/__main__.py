@@ -3,6 +3,8 @@
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -21,32 +23,63 @@ def main(
     count: Annotated[int, typer.Option(min=10_000, help="Products.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
     milvus: Annotated[
-        str | None, typer.Option(help="Compare with it too: milvus://HOST:PORT/NAME, for a while.")
+        str | None,
+        typer.Option(help="Measure that alone: milvus://HOST:PORT/NAME, a catalog to be made."),
     ] = None,
     ten_million: Annotated[
-        bool, typer.Option("--ten-million", help="Open ten million too: 6 GB of disk and memory.")
+        bool, typer.Option("--ten-million", help="Measure that alone: 6 GB of disk, 4 of memory.")
     ] = False,
     page_only: Annotated[
         bool, typer.Option("--page-only", help="Measure nothing, write the page anew.")
     ] = False,
 ) -> None:
-    """Measure everything in turn and write the page."""
-    if not page_only:
-        rows = _measured(REPORTS / "catalog", count, rounds, milvus, ten_million=ten_million)
-        Figures(_machine(count), rows).write(FIGURES)
+    """Measure everything in turn and write the page; what is measured alone joins the rest."""
+    if milvus is not None or ten_million:
+        rows = _measured_alone(REPORTS / "catalog", count, rounds, milvus)
+        Figures.read(FIGURES).with_rows(rows).write(FIGURES)
+    elif not page_only:
+        Figures(_machine(count), _measured(REPORTS / "catalog", count, rounds)).write(FIGURES)
     write_page(PAGE, FIGURES)
     say(f"wrote {PAGE}")
 
 
-def _measured(
-    folder: Path, count: int, rounds: int, milvus: str | None, *, ten_million: bool
-) -> list[Row]:
+def _measured_alone(folder: Path, count: int, rounds: int, milvus: str | None) -> list[Row]:
+    """A catalog in Milvus, or else the opening of ten million products."""
+    with _emptied(folder):
+        if milvus is not None:
+            return _engine_rows(folder, min(count, 200_000), 2 * rounds, milvus)
+        pairs = Bench(folder, 10_000).opening_many(rounds, 10_000_000)
+        return [Row.ratio("opening 10,000,000 products / 10,000", pairs, 2.0)]
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+
+
+def _engine_rows(folder: Path, count: int, rounds: int, milvus: str | None = None) -> list[Row]:
+    engines = compared(folder, count, rounds, milvus)
+    return [
+        Row.ratio(f"category and price<500 of {count:,} / {name}", pairs, 1.0)
+        for name, pairs in engines.items()
+    ]
+
+
+def _measured(folder: Path, count: int, rounds: int) -> list[Row]:
+    with _emptied(folder):
+        return _rows(folder, count, rounds)
+
+
+def _rows(folder: Path, count: int, rounds: int) -> list[Row]:
     bench = Bench(folder, count)
     few, many = (index_memory_mib(folder, each) for each in (10_000, min(count, 200_000)))
     checked = "opened and ranked in all categories: with checks / without"
-    rows = [
+    return [
         Row.ratio("top 10 of a category / slice @ query", bench.one_category(rounds), 1.2),
         Row.ratio("top 10 of all categories / all @ query", bench.all_categories(rounds), 1.2),
         Row.ratio("a query among 100 at once / alone", bench.many_queries(min(rounds, 3)), 0.2),
@@ -59,16 +92,8 @@ def _measured(
         Row("top 10 kept in half precision", bench.same_in_half(), 0.99, is_ceiling=False),
         Row("memory to rank a category", [rank_memory_mib(bench.path, 1)], 150, unit=" MiB"),
         Row("memory to index 200,000 products / 10,000", [many / few], 1.2),
+        *_engine_rows(folder, min(count, 200_000), rounds),
     ]
-    if ten_million:
-        pairs = bench.opening_many(rounds, 10_000_000)
-        rows.append(Row.ratio("opening 10,000,000 products / 10,000", pairs, 2.0))
-    rows += [
-        Row.ratio(f"category and price<500 of 200,000 / {name}", pairs, 1.0)
-        for name, pairs in compared(folder, min(count, 200_000), rounds, milvus).items()
-    ]
-    shutil.rmtree(folder)
-    return rows
 
 
 def _machine(count: int) -> dict[str, str]:

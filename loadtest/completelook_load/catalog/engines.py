@@ -29,7 +29,7 @@ def compared(
 ) -> dict[str, list[tuple[float, float]]]:
     """Of each engine, seconds of ours and of it for a search in a category under a price.
 
-    With the address of a catalog to be in Milvus, it is one of them, asked as we ask it and bare.
+    With the address of a catalog to be in Milvus that is the engine, asked as we ask it and bare.
     Raises AssertionError where one does not find the same products.
     """
     table = products(count)
@@ -39,9 +39,10 @@ def compared(
     catalog = Catalog.open(path)
 
     ours = _of(catalog)
-    engines = dict(_engines(folder, table, embeddings))
-    if milvus is not None:
-        engines |= _milvus(milvus, table, embeddings)
+    if milvus is None:
+        engines = dict(_engines(folder, table, embeddings))
+    else:
+        engines = _milvus(milvus, table, embeddings)
     queries = unit_vectors(np.random.default_rng(2), 20 * rounds)
     return {name: list(_pairs(ours, engine, queries)) for name, engine in engines.items()}
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
@@ -65,6 +65,11 @@ class Figures:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rows = [Row(**row) for row in content["rows"]]
         return cls(content["machine"], rows, content["made_by"])
+
+    def with_rows(self, rows: Sequence[Row]) -> "Figures":
+        """These, and rows that were measured alone, in place of earlier ones of the same text."""
+        texts = {row.text for row in rows}
+        return replace(self, rows=[*(row for row in self.rows if row.text not in texts), *rows])
 
     def write(self, path: Path) -> None:
         """Keep the run, in place of an earlier one."""
