@@ -1,10 +1,14 @@
 """Catalogs in Milvus, on a real server, held against the Arrow file."""
 
+import asyncio
 import csv
 import math
 import socket
+import ssl
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import trustme
 from completelook import Catalog, CompleteLook, cli
 from completelook.catalog import (
     Condition,
     Shard,
+    describe,
     failures_path,
     index,
     write_catalog,
@@ -361,7 +367,7 @@ def test_index_makes_the_same_catalog_as_a_file_and_then_writes_only_what_change
     assert everything(catalog) == everything(arrow)
     assert (catalog.model_id, catalog.categories) == (arrow.model_id, arrow.categories)
     assert catalog.category_counts == arrow.category_counts
-    assert catalog.info.columns == arrow.info.columns
+    assert describe(catalog).columns == describe(arrow).columns == {"price": "double"}
     room = shop.parent / "3.png"
     assert look.rank(room, catalog, "Rugs") == look.rank(room, arrow, "Rugs")
 
@@ -447,6 +453,49 @@ def test_no_server_is_an_error_that_names_the_address() -> None:
         Catalog.open(f"milvus://127.0.0.1:{port}/shop")
 
 
+@contextmanager
+def behind_tls(address: str, certificate: trustme.LeafCert) -> Iterator[str]:
+    """A place that takes TLS for a server that knows none."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    context.set_alpn_protocols(["h2"])
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while content := await reader.read(1 << 16):
+                writer.write(content)
+                await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(*address.split(":"))
+        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    begun = asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
+    server = asyncio.run_coroutine_threadsafe(begun, loop).result()
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    loop.call_soon_threadsafe(server.close)
+
+
+def test_milvus_behind_tls_is_reached_with_its_authority_alone(
+    milvus, changing, monkeypatch, tmp_path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with behind_tls(milvus.address, authority.issue_cert("127.0.0.1")) as address:
+        place = f"milvuss://{address}/{changing.address.name}"
+        with pytest.raises(CatalogError, match="who signed its certificate in COMPLETELOOK_MILV"):
+            Catalog.open(place)
+        monkeypatch.setenv("COMPLETELOOK_MILVUS_CA", str(tmp_path / "ca.pem"))
+        assert Catalog.open(place).category_counts == changing.category_counts
+        monkeypatch.setenv("COMPLETELOOK_MILVUS_CA", str(tmp_path / "none.pem"))
+        with pytest.raises(CatalogError, match="cannot be read: expected a file of certificates"):
+            Catalog.open(place)
+
+
 def test_what_is_no_catalog_is_refused_and_says_what_is_expected(milvus, changing) -> None:
     place = location(milvus, "other")
     with pytest.raises(CatalogError, match=r"no such catalog.*`completelook index PRODUCTS"):
@@ -497,6 +546,7 @@ def test_an_address_that_is_none_says_what_is_expected(text) -> None:
         ("milvus://host/shop", "milvus://host:19530/shop"),
         ("milvus://[::1]:1/shop", "milvus://[::1]:1/shop"),
         ("milvus://host:1/shop?index=hnsw", "milvus://host:1/shop?index=hnsw&ef=512"),
+        ("milvuss://host/shop", "milvuss://host:19530/shop"),
     ],
 )
 def test_an_address_is_a_host_a_port_and_a_name(text, address) -> None:

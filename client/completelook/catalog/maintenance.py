@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from completelook.catalog.arrow import ArrowCatalog, file_metadata
 from completelook.catalog.catalog import Catalog, format_model_id
+from completelook.catalog.milvus import MilvusCatalog
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError, ModelMismatch, UsageError
 from completelook.files import replacing
@@ -33,7 +34,7 @@ class Description:
     products: int
     category_counts: Mapping[str, int]
     unknown_categories: tuple[str, ...]  # of these, those that its model does not know
-    columns: Mapping[str, str | None]  # the shop's own, with the type of each where it has one
+    columns: Mapping[str, str]  # the shop's own, with the type of each
     size_bytes: int | None
     sha256: str | None
 
@@ -43,6 +44,10 @@ def describe(catalog: Catalog) -> Description:
     info = catalog.info
     types: dict[str, str] = {}
     size, digest = None, None
+    if isinstance(catalog, MilvusCatalog):
+        types = {
+            field.name: str(field.type) for field in catalog.collection.description.layout.schema
+        }
     if isinstance(catalog, ArrowCatalog):
         types = {field.name: str(field.type) for field in catalog.content.schema}
         size = catalog.path.stat().st_size
@@ -56,7 +61,7 @@ def describe(catalog: Catalog) -> Description:
         unknown_categories=tuple(
             name for name in info.category_counts if name not in info.categories.names
         ),
-        columns={name: types.get(name) for name in info.columns},
+        columns={name: types[name] for name in info.columns},
         size_bytes=size,
         sha256=digest,
     )
@@ -169,36 +174,36 @@ _Write = Callable[[pa.Table], None]
 
 
 @contextmanager
-def _csv(path: Path) -> Iterator[_Write]:
+def _tables(
+    path: Path, writer_of: Callable[[Path, pa.Schema], Any], as_held: Callable[[pa.Table], pa.Table]
+) -> Iterator[_Write]:
+    """Write tables of one schema by a writer of pyarrow, which is closed whatever happens."""
+    with ExitStack() as stack:
+        writer: Any = None
+
+        def write(table: pa.Table) -> None:
+            nonlocal writer
+            held = as_held(table)
+            if writer is None:
+                writer = stack.enter_context(writer_of(path, held.schema))
+            writer.write_table(held)
+
+        yield write
+
+
+def _csv(path: Path) -> AbstractContextManager[_Write]:
     from pyarrow import csv
 
-    writers: list[csv.CSVWriter] = []
+    def plain(table: pa.Table) -> pa.Table:
+        return pa.table({name: _as_text(table[name]) for name in table.column_names})
 
-    def write(table: pa.Table) -> None:
-        plain = pa.table({name: _as_text(table[name]) for name in table.column_names})
-        if not writers:
-            writers.append(csv.CSVWriter(path, plain.schema))
-        writers[0].write_table(plain)
-
-    yield write
-    for writer in writers:
-        writer.close()
+    return _tables(path, csv.CSVWriter, plain)
 
 
-@contextmanager
-def _parquet(path: Path) -> Iterator[_Write]:
+def _parquet(path: Path) -> AbstractContextManager[_Write]:
     from pyarrow import parquet
 
-    writers: list[parquet.ParquetWriter] = []
-
-    def write(table: pa.Table) -> None:
-        if not writers:
-            writers.append(parquet.ParquetWriter(path, table.schema))
-        writers[0].write_table(table)
-
-    yield write
-    for writer in writers:
-        writer.close()
+    return _tables(path, parquet.ParquetWriter, lambda table: table)
 
 
 @contextmanager

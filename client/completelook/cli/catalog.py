@@ -30,7 +30,7 @@ def info(
         unknown = " (unknown to the model)" if name in found.unknown_categories else ""
         typer.echo(f"  {count:>9,}  {name}{unknown}")
     for name, kind in found.columns.items():
-        typer.echo(f"  column {name!r}" + (f": {kind}" if kind else ""))
+        typer.echo(f"  column {name!r}: {kind}")
 
 
 @commands.command()

@@ -1,4 +1,7 @@
-"""Where a catalog in Milvus is: `milvus://HOST:PORT/NAME`, `?index=hnsw&ef=512` for an HNSW."""
+"""Where a catalog in Milvus is: `milvus://HOST:PORT/NAME`, `?index=hnsw&ef=512` for an HNSW.
+
+`milvuss://` is the same behind TLS.
+"""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from completelook.errors import UsageError
 
-SCHEME = "milvus://"
+SCHEME, TLS_SCHEME = "milvus://", "milvuss://"
 DEFAULT_PORT = 19530
 
 # Milvus takes 255 letters; its collections carry a model's id behind the name.
@@ -25,6 +28,7 @@ class Address:
     name: str
     index: IndexKind = "FLAT"  # of a new catalog: exact; HNSW is faster on millions, approximate
     ef: int = 512  # how many candidates HNSW keeps: more find more of the true nearest
+    tls: bool = False
 
     @property
     def server(self) -> str:
@@ -34,12 +38,12 @@ class Address:
 
     def __str__(self) -> str:
         options = f"?index=hnsw&ef={self.ef}" if self.index == "HNSW" else ""
-        return f"{SCHEME}{self.server}/{self.name}{options}"
+        return f"{TLS_SCHEME if self.tls else SCHEME}{self.server}/{self.name}{options}"
 
 
 def is_milvus(location: object) -> bool:
     """Whether a catalog's location is one in Milvus."""
-    return isinstance(location, str) and location.startswith(SCHEME)
+    return isinstance(location, str) and location.startswith((SCHEME, TLS_SCHEME))
 
 
 def parse_address(location: str) -> Address:
@@ -51,7 +55,7 @@ def parse_address(location: str) -> Address:
     except ValueError as error:
         raise _malformed(location, str(error)) from error
     name = parts.path.removeprefix("/")
-    if not location.startswith(SCHEME) or not host:
+    if not is_milvus(location) or not host:
         raise _malformed(location, "no host")
     if parts.username or parts.password:
         raise _malformed(location, "put USER:PASSWORD into COMPLETELOOK_MILVUS_TOKEN")
@@ -60,11 +64,12 @@ def parse_address(location: str) -> Address:
     index, ef = options.pop("index", "flat"), options.pop("ef", "512")
     if options or index not in ("flat", "hnsw") or not re.fullmatch(r"[1-9]\d{0,4}", ef):
         raise _malformed(location, "expected no options but index=flat|hnsw and ef=NUMBER")
-    return Address(host, port, name, "HNSW" if index == "hnsw" else "FLAT", int(ef))
+    kind: IndexKind = "HNSW" if index == "hnsw" else "FLAT"
+    return Address(host, port, name, kind, int(ef), location.startswith(TLS_SCHEME))
 
 
 def _malformed(location: str, what: str) -> UsageError:
     return UsageError(
-        f"{location!r}: {what}: expected {SCHEME}HOST:{DEFAULT_PORT}/NAME, "
-        "for an HNSW index with ?index=hnsw behind it"
+        f"{location!r}: {what}: expected {SCHEME}HOST:{DEFAULT_PORT}/NAME, or "
+        f"{TLS_SCHEME} behind TLS, for an HNSW index with ?index=hnsw behind it"
     )

@@ -12,6 +12,7 @@ READ_TIMEOUT_S = 10.0
 # A write is worth waiting for a server that starts anew: its log takes 10 to 20 s to be read.
 WRITE_TIMEOUT_S = 60.0
 _TOKEN = "COMPLETELOOK_MILVUS_TOKEN"  # noqa: S105 - the variable that holds it
+_CA = "COMPLETELOOK_MILVUS_CA"  # the one that names the file of who has signed the server's key
 
 _NOT_FOUND = 100
 _NOT_YET_LOADED = (101, 103)
@@ -40,10 +41,18 @@ class MilvusServer:
         self._client: Any = None
         self._client = self._translated(
             pymilvus.MilvusClient,
-            uri=f"http://{address.server}",
+            uri=f"{'https' if address.tls else 'http'}://{address.server}",
             token=os.environ.get(_TOKEN, ""),
+            server_pem_path=self._authority(),
             timeout=READ_TIMEOUT_S,
         )
+
+    def _authority(self) -> str:
+        """The file of the authority that the server's certificate is of; empty for the system's."""
+        path = os.environ.get(_CA, "") if self._address.tls else ""
+        if path and not os.access(path, os.R_OK):
+            raise CatalogError(f"{_CA}: {path!r} cannot be read: expected a file of certificates")
+        return path
 
     def read(self, method: str, *arguments: Any, **options: Any) -> Any:
         """The result of a method that changes nothing. Raises CatalogError."""
@@ -78,9 +87,10 @@ class MilvusServer:
         where = f"Milvus at {self._address.server}"
         if error.code().name == "UNAUTHENTICATED":
             return CatalogError(f"{where} asks who is there: put USER:PASSWORD into {_TOKEN}")
-        return CatalogUnavailable(
-            f"no answer from {where} ({error.code().name}): start it, or mend the address"
-        )
+        way_out = "start it, or mend the address"
+        if self._address.tls:
+            way_out += f", or name who signed its certificate in {_CA}"
+        return CatalogUnavailable(f"no answer from {where} ({error.code().name}): {way_out}")
 
     def _refused(self, code: Any, message: str) -> CatalogError:
         if code == _NOT_FOUND:
