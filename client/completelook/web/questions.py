@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from completelook.ranking import LookOptions, RankOptions, Rules, Steering, Variety
+from completelook.ranking import NO_STEERING, LookOptions, RankOptions, Rules, Steering, Variety
 
 PHOTO = "image"  # the form's field for the picture
 _MOST_FIELDS, _MOST_BOXES = 1_000, 100
@@ -51,7 +51,8 @@ class Question(BaseModel):
 
     def steering(self) -> Steering:
         """Which parts of the scene count. Raises UsageError."""
-        return Steering(self.ignore, self.focus)
+        # Nearly every question has none, and the areas of a Steering take a while to work out.
+        return Steering(self.ignore, self.focus) if self.ignore or self.focus else NO_STEERING
 
 
 class RankQuestion(Question):

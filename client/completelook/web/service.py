@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from completelook.catalog import Catalog, Hits
@@ -52,6 +55,12 @@ class Settings:
     token: str | None = None  # asked of everybody, where there is one
     rules: Rules = NO_RULES  # of questions that bring none of their own
     scenes: Path = field(default_factory=lambda: cache_folder() / "scenes")  # the shared ones
+
+
+def _decoded(photo: bytes, policy: PicturePolicy) -> tuple[NDArray[np.uint8], str]:
+    """A photo's tensor [224, 224, 3] and its digest, the scene's token. Raises ImageError."""
+    tensor = load_image(photo, policy)
+    return tensor, tensor_digest(tensor)
 
 
 class SceneGone(HTTPException):
@@ -98,13 +107,16 @@ class Service:
             pictures=settings.pictures,
         )
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, "completelook-web-download")
+        # Of their own, so that large photos hold up no ranking of a scene that is known.
+        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "completelook-web-decode")
         self._readiness = asyncio.Lock()
         self._looked_s = -_LOOK_AGAIN_S
         self._trouble: CompleteLookError | None = None
 
     async def close(self) -> None:
         """End the connection to the model."""
-        self._downloads.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._downloads, self._decoders):
+            pool.shutdown(wait=False, cancel_futures=True)
         await self.look.close()
 
     async def scene_of(self, photo: bytes) -> tuple[str, SceneEmbedding]:
@@ -112,8 +124,9 @@ class Service:
 
         Raises ImageError, ModelMismatch, ServerError.
         """
-        tensor = await asyncio.to_thread(load_image, photo, self.settings.pictures)
-        token = tensor_digest(tensor)
+        tensor, token = await asyncio.get_running_loop().run_in_executor(
+            self._decoders, _decoded, photo, self.settings.pictures
+        )
         scene = self.scenes.remembered(token)
         source = "memory"
         if scene is None or scene.model_id != self.catalog.model_id:
