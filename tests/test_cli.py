@@ -399,6 +399,16 @@ def test_answers_are_replayed_from_their_receipts(
     assert triton.calls["ModelInfer"] == asked["ModelInfer"] + 2  # of the second `rank`
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "JSON"])
+def test_looks_are_replayed_from_their_receipt(
+    run, scene: Path, catalog_path: Path, tmp_path: Path, form
+) -> None:
+    receipt = tmp_path / "receipt.jsonl"
+    printed = run("look", scene, "--catalog", catalog_path, "--receipts", receipt, *form)[1]
+    assert run("replay", receipt, *form)[:2] == (0, printed)
+    assert printed
+
+
 def test_an_answer_that_is_another_one_now_is_told_and_not_printed(
     run, scene: Path, catalog_path: Path, tmp_path: Path
 ) -> None:

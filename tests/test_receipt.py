@@ -20,6 +20,7 @@ from completelook import (
 from completelook.catalog import Comparison, Condition
 from completelook.products import Product
 from completelook.ranking import (
+    LookOptions,
     RankOptions,
     Rules,
     Steering,
@@ -77,9 +78,9 @@ def test_an_answer_is_given_again_bit_for_bit_without_a_server(
     again = replay(kept(found.receipt), Catalog.open(catalog.info.location))
     assert again.is_same
     assert again.changed == ()
-    assert again.matches == found.matches
+    assert again.answer == found.matches
     for category, matches in found.matches.items():
-        assert again.matches[category].ledger == matches.ledger
+        assert again.answer[category].ledger == matches.ledger
     assert any(found.matches.values())
     assert triton.calls == asked
 
@@ -115,6 +116,24 @@ def test_both_clients_and_a_scene_embedded_before_have_the_same_receipt(
     assert found.receipt.as_json() == waited
 
 
+def bare_receipt(options: dict[str, Any]) -> Receipt:
+    vector = axis(3) / 3
+    return Receipt(
+        kind="rank",
+        scene="a.jpg",
+        picture=None,
+        model_id=1,
+        catalog="c.arrow",
+        catalog_digest=None,
+        options=options,
+        calibration=None,
+        embedding=vector,
+        contexts={"Rugs": vector},
+        answer={"Rugs": ()},
+        software="0",
+    )
+
+
 VALUES = st.one_of(
     st.text(min_size=1).filter(str.strip),
     st.booleans(),
@@ -132,36 +151,28 @@ CONDITIONS = st.builds(
 @settings(max_examples=200)
 @given(where=st.lists(CONDITIONS, max_size=3), top=st.integers(1, 99))
 def test_options_come_back_from_json_as_they_were(where: list[Condition], top: int) -> None:
-    options: RankOptions = {
+    options: dict[str, Any] = {
         "top": top,
         "min_compatibility": 0.1,
         "where": tuple(where),
         "variety": Variety("brand", True, 0.3),
         "steering": Steering(focus=[(0.1, 0.2, 0.3, 0.7)]),
         "rules": RULES,
+        "budget": 99.5,
+        "more": 20.0,
+        "must": ("rug-1",),
+        "price_column": "cost",
+        "coherence": 0.25,
     }
-    assert options.keys() == RankOptions.__annotations__.keys()
-    vector = axis(3) / 3
-    receipt = Receipt(
-        "a.jpg",
-        None,
-        1,
-        "c.arrow",
-        None,
-        options,
-        None,
-        vector,
-        {"Rugs": vector},
-        {"Rugs": ()},
-        "0",
-    )
+    assert options.keys() == {*RankOptions.__annotations__, *LookOptions.__annotations__}
+    receipt = bare_receipt(options)
     back = kept(receipt)
-    assert back.options | {"rules": RULES} == options
+    assert {**back.options, "rules": RULES} == options
     assert back.options["rules"].as_mapping() == RULES.as_mapping()
     types = [type(each.value) for each in back.options["where"] if isinstance(each, Condition)]
     assert types == [type(each.value) for each in where]
     assert back.as_json() == receipt.as_json()
-    np.testing.assert_array_equal(back.embedding, vector)
+    np.testing.assert_array_equal(back.embedding, receipt.embedding)
 
 
 def test_a_catalog_that_has_changed_is_named_and_so_is_each_place_that_differs(
@@ -205,7 +216,7 @@ def test_the_same_products_indexed_again_are_the_same_catalog(
 def test_another_models_catalog_gives_no_answer(receipt: Receipt, catalog_path: Path) -> None:
     make_catalog(catalog_path, model_id=0x99)
     again = replay(receipt, Catalog.open(catalog_path))
-    assert again.matches == {}
+    assert again.answer is None
     assert again.changed[1] == (
         "the model: 0000000000001234 gave the answer, the catalog is of 0000000000000099"
     )
@@ -259,13 +270,14 @@ def test_an_expression_is_kept_as_text_and_cannot_be_replayed(
         (lambda it: it | {"embedding": "AAAA"}, "an embedding of 0 numbers|no receipt"),
         (lambda it: it | {"embedding": it["embedding"][:-8]}, "no receipt"),
         (lambda it: it | {"model_id": "xyz"}, "no receipt"),
-        (lambda it: it | {"categories": [{}]}, "no receipt"),
+        (lambda it: it | {"answer": {"Rugs": [[1]]}}, "no receipt"),
+        (lambda it: it | {"kind": "dream"}, "no receipt .*dream"),
         (
             lambda it: it | {"options": {"steering": {"ignore": [[0, 0, 1, 1]]}}},
             "options make no sense: nothing of the photo is left",
         ),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_is_no_receipt_is_refused(receipt: Receipt, change, message: str) -> None:
     changed = change(json.loads(receipt.as_json()))
@@ -273,9 +285,34 @@ def test_what_is_no_receipt_is_refused(receipt: Receipt, change, message: str) -
         Receipt.from_json(changed if isinstance(changed, str) else json.dumps(changed))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        LookOptions(),
+        LookOptions(steering=STEERING, where=["id!=rug-0"], coherence=0.5),
+        LookOptions(must=["chair-2"]),
+    ],
+    ids=["plain", "steered", "a product that must be in it"],
+)
+def test_looks_are_given_again_bit_for_bit(
+    look: CompleteLook, triton: FakeTriton, catalog: Catalog, scene: Path, options: LookOptions
+) -> None:
+    triton.noise = 1 / 3
+    looks = look.complete(str(scene), catalog, ["Rugs"], **options)
+    receipt = kept(looks.receipt)
+    assert (receipt.kind, receipt.scene) == ("look", str(scene))
+    again = replay(receipt, Catalog.open(catalog.info.location))
+    assert (again.is_same, again.changed, again.answer) == (True, (), looks)
+    with_products(catalog, {looks.looks[0].matches[0].id: 99})
+    assert "look 1: place 1 was " in replay(receipt, catalog).differences[0]
+
+
+def test_an_answer_of_the_service_is_read_as_its_receipt(receipt: Receipt) -> None:
+    answer = {"scene": "token", "categories": [], "receipt": json.loads(receipt.as_json())}
+    assert Receipt.from_json(json.dumps(answer)).as_json() == receipt.as_json()
+
+
 def test_values_of_conditions_keep_their_types() -> None:
     values = (Decimal("49.90"), date(2026, 1, 31), datetime(2026, 1, 31, 12, tzinfo=UTC), True)
     where = tuple(Condition("column", Comparison.EQUAL, value) for value in values)
-    vector = axis(0)
-    receipt = Receipt("s", None, 1, "c", None, {"where": where}, None, vector, {}, {}, "0")
-    assert kept(receipt).options == {"where": where}
+    assert kept(bare_receipt({"where": where})).options == {"where": where}

@@ -15,6 +15,7 @@ from completelook.cli.options import (
     steers,
 )
 from completelook.cli.output import closed_pipe_is_no_error, fields_of, print_json
+from completelook.files import write_text
 
 if TYPE_CHECKING:
     from completelook.images import PicturePolicy
@@ -62,6 +63,10 @@ def look(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write one self-contained page.")
     ] = None,
+    receipts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what `completelook replay` needs."),
+    ] = None,
     *,
     server: Server,
     pictures: "PicturePolicy",
@@ -89,19 +94,27 @@ def look(
     names = [name.strip() for given in slots or () for name in given.split(",")]
     with server.connect(pictures=pictures) as client, closed_pipe_is_no_error():
         looks = client.complete(scene, opened, names, **options)
-        for category in looks.left_out:
-            typer.echo(f"{category}: nothing meets the conditions; left out", err=True)
-        if as_json:
-            _print_json(scene, looks, columns)
-        else:
-            from completelook.cli.output import print_looks
-
-            print_looks(scene, looks, columns)
+        print_found(scene, looks, columns, as_json=as_json)
+    if receipts is not None and looks.receipt is not None:
+        write_text(receipts, looks.receipt.as_json() + "\n")
+        typer.echo(f"wrote {receipts}", err=True)
     if html is not None:
         from completelook.explain import write_look
 
         write_look(html, scene, looks, opened, show=columns, policy=pictures)
         typer.echo(f"wrote {html}", err=True)
+
+
+def print_found(scene: str, looks: "Looks", columns: tuple[str, ...], *, as_json: bool) -> None:
+    """Print the looks for a scene, given by its path or URL."""
+    for category in looks.left_out:
+        typer.echo(f"{category}: nothing meets the conditions; left out", err=True)
+    if as_json:
+        _print_json(scene, looks, columns)
+    else:
+        from completelook.cli.output import print_looks
+
+        print_looks(scene, looks, columns)
 
 
 def _print_json(scene: str, looks: "Looks", columns: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from completelook.cli.look import print_found
 from completelook.cli.options import reads_pictures
 from completelook.cli.output import closed_pipe_is_no_error
 from completelook.cli.rank import print_matches
@@ -19,7 +20,7 @@ _DIFFERENCES_SHOWN = 5
 @reads_pictures
 def replay(
     receipts: Annotated[
-        Path, typer.Argument(metavar="RECEIPT", help="Written by `completelook rank --receipts`.")
+        Path, typer.Argument(metavar="RECEIPT", help="Written by `rank` or `look` with --receipts.")
     ],
     catalog: Annotated[
         str | None, typer.Option(metavar="CATALOG", help="Where the catalog is, if elsewhere now.")
@@ -82,7 +83,7 @@ def _replayed(receipt: "Receipt", catalog: str, show: tuple[str, ...], *, as_jso
     """Print an answer that is the same, and say what there is to say of it."""
     from completelook.catalog import Catalog
     from completelook.errors import CatalogError
-    from completelook.ranking import replay
+    from completelook.ranking import Looks, replay
 
     try:
         opened = Catalog.open(catalog)
@@ -94,7 +95,10 @@ def _replayed(receipt: "Receipt", catalog: str, show: tuple[str, ...], *, as_jso
     for part in found.changed:
         _say(receipt, part)
     if found.is_same:
-        print_matches(receipt.scene, found.matches, columns, as_json=as_json)
+        if isinstance(found.answer, Looks):
+            print_found(receipt.scene, found.answer, columns, as_json=as_json)
+        elif found.answer is not None:
+            print_matches(receipt.scene, found.answer, columns, as_json=as_json)
         _say(receipt, "the same answer, bit for bit")
         return True
     for difference in found.differences[:_DIFFERENCES_SHOWN]:

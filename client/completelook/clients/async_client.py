@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakValueDictionary
@@ -38,7 +39,7 @@ from completelook.ranking import (
     Ranking,
     RankOptions,
     categories_to_rank,
-    complete,
+    complete_photo,
     rank_photos,
     require_look_options,
     require_options,
@@ -231,12 +232,14 @@ class AsyncCompleteLook:
         """See CompleteLook.complete."""
         require_look_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
+        source = str(scene) if isinstance(scene, str | Path) else ""
         if not isinstance(scene, SceneEmbedding):
             is_steered = bool(options.get("steering", NO_STEERING))
             scene = await self.embed_scene(scene, regions=is_steered)
         catalog.require_model(scene.model_id, self.server)
+        calibration = await self.calibration()
         return await asyncio.to_thread(
-            complete, scene, catalog, names, calibration=await self.calibration(), **options
+            complete_photo, source, scene, catalog, names, calibration=calibration, **options
         )
 
     async def _infer(

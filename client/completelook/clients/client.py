@@ -1,6 +1,7 @@
 """The client: scenes and products in, embeddings and ranked products out."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -22,7 +23,7 @@ from completelook.ranking import (
     Ranking,
     RankOptions,
     categories_to_rank,
-    complete,
+    complete_photo,
     rank_photos,
     require_look_options,
     require_options,
@@ -226,11 +227,13 @@ class CompleteLook:
         """
         require_look_options(catalog, **options)
         names = categories_to_rank(catalog, categories)
+        source = str(scene) if isinstance(scene, str | Path) else ""
         if not isinstance(scene, SceneEmbedding):
             is_steered = bool(options.get("steering", NO_STEERING))
             scene = self.embed_scene(scene, regions=is_steered)
         catalog.require_model(scene.model_id, self.server)
-        return complete(scene, catalog, names, calibration=self.calibration(), **options)
+        calibration = self.calibration()
+        return complete_photo(source, scene, catalog, names, calibration=calibration, **options)
 
     def _configuration(self) -> Configuration:
         reading, is_ours = self._served.claim()

@@ -20,8 +20,15 @@ from completelook.ranking.ranking import (
     rank_scenes,
     require_options,
 )
-from completelook.ranking.receipt import Place, Receipt, rank_photos
-from completelook.ranking.replaying import Replay, changed_picture, replay
+from completelook.ranking.receipts import (
+    Place,
+    Receipt,
+    Replay,
+    changed_picture,
+    complete_photo,
+    rank_photos,
+    replay,
+)
 from completelook.ranking.rules import NO_RULES, Effect, Ledger, Move, Rules
 from completelook.ranking.steering import NO_STEERING, Box, Steering, steered
 from completelook.ranking.variety import NO_VARIETY, Variety
@@ -54,6 +61,7 @@ __all__ = [
     "changed_picture",
     "compatible",
     "complete",
+    "complete_photo",
     "rank",
     "rank_photos",
     "rank_scene",

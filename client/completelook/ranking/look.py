@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import combinations
 from statistics import fmean
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from completelook.ranking.notebook import looks_html
 from completelook.ranking.ranking import categories_to_rank
 from completelook.ranking.steering import NO_STEERING, Steering, steered
 from completelook.triton import SceneEmbedding
+
+if TYPE_CHECKING:
+    from completelook.ranking.receipts import Receipt
 
 # How much the products' distances among each other count beside those to the scene, which is what
 # the model was trained for. In 29 real rooms that no training saw, the set with the room's own
@@ -57,6 +60,8 @@ class Looks:
     larger_budget: float | None
     left_out: tuple[str, ...]  # categories of which no product may be in it
     currency: str | None  # of all prices
+    # Of every answer that a client gives.
+    receipt: "Receipt | None" = field(default=None, repr=False, compare=False)
 
     def _repr_html_(self) -> str:
         return looks_html(self)

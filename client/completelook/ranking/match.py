@@ -14,7 +14,7 @@ from completelook.ranking.notebook import ranking_html, scene_html
 from completelook.triton import SceneEmbedding
 
 if TYPE_CHECKING:
-    from completelook.ranking.receipt import Receipt
+    from completelook.ranking.receipts import Receipt
     from completelook.ranking.rules import Ledger
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,10 @@ from completelook.catalog import Catalog, format_model_id
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CompleteLookError, ImageError
 from completelook.images import ANY_PICTURE, PicturePolicy, load_image, tensor_digest
+from completelook.ranking.look import Looks, complete
 from completelook.ranking.match import Ranking
 from completelook.ranking.ranking import rank_scene
-from completelook.ranking.receipt import Place, Receipt
+from completelook.ranking.receipts.receipt import Place, Receipt, places_of_looks
 from completelook.ranking.steering import NO_STEERING
 from completelook.triton import SceneEmbedding
 
@@ -20,7 +22,7 @@ from completelook.triton import SceneEmbedding
 class Replay:
     """What came of a receipt."""
 
-    matches: Mapping[str, Ranking]  # the answer of today; none where there is none
+    answer: Mapping[str, Ranking] | Looks | None  # the one of today, where there is one
     changed: tuple[str, ...]  # parts that are no longer as they were, or that nobody can tell
     differences: tuple[str, ...]  # none where the answer is the same bit for bit
 
@@ -39,17 +41,17 @@ def replay(receipt: Receipt, catalog: Catalog) -> Replay:
     if catalog.model_id != receipt.model_id:
         was, now = format_model_id(receipt.model_id), format_model_id(catalog.model_id)
         model = f"the model: {was} gave the answer, the catalog is of {now}"
-        return Replay({}, (*changed, model), ("cannot be given by another model's catalog",))
+        return Replay(None, (*changed, model), ("cannot be given by another model's catalog",))
     try:
-        matches = _ranked(receipt, catalog)
+        answer, places = _given(receipt, catalog)
     except CompleteLookError as error:
-        return Replay({}, changed, (f"cannot be given: {error}",))
+        return Replay(None, changed, (f"cannot be given: {error}",))
     differences = tuple(
         f"{name}: {difference}"
         for name, was in receipt.answer.items()
-        for difference in _differences(was, [Place.of(match) for match in matches[name]])
+        for difference in _differences(was, places.get(name, ()))
     )
-    return Replay(matches, changed, differences)
+    return Replay(answer, changed, differences)
 
 
 def changed_picture(
@@ -75,15 +77,23 @@ def _changed_catalog(receipt: Receipt, catalog: Catalog) -> tuple[str, ...]:
     return ()
 
 
-def _ranked(receipt: Receipt, catalog: Catalog) -> dict[str, Ranking]:
+def _given(
+    receipt: Receipt, catalog: Catalog
+) -> tuple[Mapping[str, Ranking] | Looks, Mapping[str, Sequence[Place]]]:
+    """The answer of today, and what it says."""
     names = catalog.categories.names
     contexts = np.zeros((len(names), EMBEDDING_SIZE), np.float32)  # [C, 128]
     for name, context in receipt.contexts.items():
         contexts[catalog.categories.resolve(name)] = context
     scene = SceneEmbedding(receipt.embedding, contexts, receipt.model_id)
     # The contexts are those of the scene as it was steered.
-    options = receipt.options | {"steering": NO_STEERING}
-    return rank_scene(scene, catalog, [*receipt.answer], calibration=receipt.calibration, **options)
+    options: dict[str, Any] = {**receipt.options, "steering": NO_STEERING}
+    categories, calibration = [*receipt.contexts], receipt.calibration
+    if receipt.kind == "look":
+        looks = complete(scene, catalog, categories, calibration=calibration, **options)
+        return looks, places_of_looks(looks)
+    found = rank_scene(scene, catalog, categories, calibration=calibration, **options)
+    return found, {name: tuple(map(Place.of, own)) for name, own in found.items()}
 
 
 def _differences(was: Sequence[Place], now: Sequence[Place]) -> list[str]:
