@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check audit loadtest torture fuzz bench bench-catalog results results-page notebook clean
+.PHONY: demo test check audit loadtest torture fuzz bench bench-catalog bench-page results results-page notebook clean
 
 # Render a showroom, train, export, serve, index and rank: the product, once, from nothing.
 demo: .venv/installed
@@ -28,6 +28,10 @@ torture: .venv/dev
 # Bytes that grow towards new code, for what reads pictures, catalogs and tables; a minute each.
 fuzz: .venv/dev
 	$(BIN)/python -m completelook_load.faults.fuzz
+
+# The page of `completelook web` in Chromium, its figures into docs/web.md. A minute.
+bench-page: .venv/dev demo/catalog.arrow
+	$(BIN)/python -m completelook_load.page
 
 demo/catalog.arrow:
 	$(MAKE) demo
