@@ -36,8 +36,7 @@ export async function show(url, { body, push = false, keep = true } = {}) {
     const page = await pageOf(response);
     const problem = page.querySelector("#problem .problem");
     if (problem && keep) {
-      replace("problem", page);
-      announce(problem.textContent.trim());
+      tell(problem.textContent.trim());
       return;
     }
     const query = page.querySelector("#state").dataset.query;
@@ -58,6 +57,7 @@ export function tell(text) {
   line.setAttribute("role", "alert");
   line.textContent = text;
   place.replaceChildren(line);
+  place.scrollIntoView({ block: "nearest" });
 }
 
 async function pageOf(response) {
@@ -65,7 +65,8 @@ async function pageOf(response) {
   if (response.headers.get("Content-Type")?.startsWith("text/html")) {
     return new DOMParser().parseFromString(text, "text/html");
   }
-  throw new Error(JSON.parse(text).detail);
+  const isProblem = response.headers.get("Content-Type")?.includes("json");
+  throw new Error(isProblem ? JSON.parse(text).detail : "The service cannot answer now: try again later.");
 }
 
 function put(page, whole) {
@@ -90,8 +91,7 @@ function put(page, whole) {
 }
 
 function replace(id, page) {
-  const fresh = page.getElementById(id);
-  if (fresh) document.getElementById(id).replaceWith(fresh);
+  document.getElementById(id).replaceWith(page.getElementById(id));
 }
 
 const cards = () => [...document.querySelectorAll(".card")];
