@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 CATEGORIES = ("Decor|Rugs", 'Décor|"Lamps"', "Sofas")
 WIDE: ViewportSize = {"width": 1280, "height": 860}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NARROW: ViewportSize = {"width": 360, "height": 740}
 
 
@@ -323,7 +325,7 @@ def test_axe_finds_no_violation_in_light_and_dark_wide_and_narrow(page: Page, ro
     axe = Axe()
 
     def check() -> None:
-        for size, scheme in product((WIDE, NARROW), ("light", "dark")):
+        for size, scheme in product((WIDE, NARROW), SCHEMES):
             page.set_viewport_size(size)
             page.emulate_media(color_scheme=scheme)
             assert axe.run(page).response["violations"] == [], (size, scheme)
