@@ -18,7 +18,7 @@ from completelook.files import write_bytes
 from completelook.images import PicturePolicy, open_image
 from completelook.triton import SceneEmbedding
 
-# A scene is 100 KB for its regions and 4 KB for each category; its photo is counted by itself.
+# A scene is 100 KB for its regions and 1.3 KB for each category; its photo is counted by itself.
 _MOST_SCENES, _MOST_BYTES = 2_000, 256 * 2**20
 _MOST_PICTURE_BYTES = 256 * 2**20
 _MOST_SHARED_BYTES = 2**30
