@@ -48,7 +48,8 @@ class Row(NamedTuple):
         scale = {"%": 100, "ms": 1000}.get(self.unit, 1)
         wanted = "" if self.most is None else f"at most {self.most * scale:g} {self.unit}".strip()
         held = "" if self.most is None else "holds" if self.value <= self.most else "MISSED"
-        found = f"{self.value:,}" if isinstance(self.value, int) else f"{self.value * scale:.3g}"
+        value = self.value * scale
+        found = f"{value:,.0f}" if value >= 100 or isinstance(self.value, int) else f"{value:.3g}"
         return [self.text, f"{found} {self.unit}".strip(), wanted, held]
 
 
