@@ -127,6 +127,28 @@ def test_rank_prints_the_papers_sum_over_196_regions(real_look, shop):
         assert [match.id for match in matches] == sorted(slow, key=lambda name: sum(slow[name]))
 
 
+def test_the_look_is_the_best_set_of_what_the_server_says_of_room_and_products(real_look, shop):
+    index(shop / "products", shop / "catalog.arrow", real_look)
+    catalog = Catalog.open(shop / "catalog.arrow")
+    scene = real_look.embed_scene(shop / "room.png")
+    names = ("Decor|Rugs", "Sofas")
+    to_scene, embeddings = {}, {}
+    for name in names:
+        for match in real_look.rank(scene, catalog, category=name, top=100):
+            to_scene[match.id] = match.distance
+            embeddings[match.id] = catalog.get([match.id]).embeddings[0].astype(float)
+    scores = {}
+    for rug in (id_ for id_ in to_scene if id_.startswith("Rugs")):
+        for sofa in (id_ for id_ in to_scene if id_.startswith("Sofas")):
+            apart = sum((embeddings[rug] - embeddings[sofa]) ** 2)
+            scores[rug, sofa] = 0.75 * (to_scene[rug] + to_scene[sofa]) / 2 + 0.25 * apart
+    looks = real_look.complete(shop / "room.png", catalog, ["Rugs", "Sofas"], coherence=0.25)
+    assert len(scores) == 36
+    assert looks.looks[0].score == pytest.approx(min(scores.values()), abs=TOLERANCE)
+    chosen = {match.id for match in looks.looks[0].matches}
+    assert chosen == {*min(scores, key=scores.get)}
+
+
 def test_the_category_table_survives_the_wire(real_look, untrained):
     assert real_look.categories() == untrained.config.categories
 
