@@ -613,3 +613,14 @@ def test_a_server_killed_in_the_middle_of_indexing_loses_and_doubles_nothing(
     assert len(catalog) == 10
     index(shop, shop.parent / "c.arrow", look)
     assert everything(catalog) == everything(Catalog.open(shop.parent / "c.arrow"))
+
+
+def test_the_first_text_that_says_no_number_is_the_one_that_an_arrow_file_names(milvus) -> None:
+    texts = ["ACME", "2026-01-31T12:00"]  # Milvus has a number of the second one alone
+    catalog = catalog_of(
+        milvus,
+        "said",
+        [Product(f"p{row}", "Rugs", "/a", {"text": each}) for row, each in enumerate(texts)],
+    )
+    with pytest.raises(ConditionError, match="the first is 'ACME'"):
+        found(catalog, "text >= 1.29")

@@ -194,13 +194,17 @@ class MilvusCatalog(Catalog):
         layout = collection.description.layout
         for condition in where:
             if isinstance(condition, Condition) and is_compared(condition):
-                numbered = has_number(condition, layout)
-                if next(collection.all(numbered, ["id"]), []):
-                    pages = collection.all(numbered, _SHOWN)
+                # First where Milvus has a number: one cell that says something is enough. Where
+                # none does, the first of all cells is named, as by an Arrow file.
+                for filter_ in dict.fromkeys((has_number(condition, layout), "")):
+                    pages = collection.all(filter_, _SHOWN)
+                    columns = (layout.columns(rows)[condition.column] for rows in pages)
+                    is_comparable, first = _any_comparable(columns, condition)
+                    if is_comparable:
+                        break
                 else:
-                    pages = collection.all("", _SHOWN)
-                columns = (layout.columns(rows)[condition.column] for rows in pages)
-                _require_any_comparable(columns, condition)
+                    if first is not None:
+                        raise first
 
     def _fresh(self) -> tuple[Collection, CatalogInfo]:
         read_s, collection, info = self._known
@@ -247,7 +251,10 @@ def _hits(layout: Layout, rows: Sequence[dict[str, Any]]) -> Hits:
     return Hits(layout.products(rows), embeddings.reshape(len(rows), EMBEDDING_SIZE))
 
 
-def _require_any_comparable(columns: Iterable[Any], condition: Condition) -> None:
+def _any_comparable(
+    columns: Iterable[Any], condition: Condition
+) -> tuple[bool, ConditionError | None]:
+    """Whether a cell can be compared, and else what is to say of the first one that cannot."""
     first: ConditionError | None = None
     for column in columns:
         if all(map(is_missing, column.to_pylist())):
@@ -257,9 +264,8 @@ def _require_any_comparable(columns: Iterable[Any], condition: Condition) -> Non
         except ConditionError as error:
             first = first or error
         else:
-            return
-    if first is not None:
-        raise first
+            return True, None
+    return False, first
 
 
 def _meeting(
