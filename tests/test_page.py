@@ -3,25 +3,22 @@
 One browser and one service for all: each test has a page of its own.
 """
 
-import asyncio
 import csv
 import re
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from completelook import CompleteLook, index
 from completelook.server import EmbeddedServer
-from completelook.web import Settings, create_app
+from completelook.web import Settings
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect, sync_playwright
+from web_service import serving
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
@@ -82,18 +79,11 @@ def shop(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def address(
     server: EmbeddedServer, shop: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The service, in a thread."""
     settings = Settings(
         catalog=str(shop), server=server.grpc_address, scenes=tmp_path_factory.mktemp("scenes")
     )
-    config = uvicorn.Config(create_app(settings), log_level="warning", ws="none")
-    running = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=lambda: asyncio.run(running.serve([listening])))
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        running.should_exit = True
-        thread.join()
+    with serving(settings) as client:
+        yield str(client.base_url).rstrip("/")
 
 
 @pytest.fixture(scope="module")
