@@ -17,7 +17,15 @@ from completelook import CompleteLook, index
 from completelook.server import EmbeddedServer
 from completelook.web import Settings
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    FilePayload,
+    HttpCredentials,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from web_service import serving
 
 CHROMIUM = shutil.which("chromium")
@@ -342,3 +350,20 @@ def test_the_page_is_light(page: Page) -> None:
 def test_a_phone_is_asked_for_its_camera(page: Page) -> None:
     camera = page.locator("input[type=file][capture=environment]")
     expect(camera).to_have_attribute("accept", "image/*")
+
+
+def test_a_browser_lets_a_person_in_by_the_token_as_password(
+    browser: Browser, server: EmbeddedServer, shop: Path, tmp_path: Path, room: Path
+) -> None:
+    settings = Settings(
+        catalog=str(shop), server=server.grpc_address, scenes=tmp_path, token="secret"
+    )
+    with serving(settings) as client:
+        credentials: HttpCredentials = {"username": "anybody", "password": "secret"}
+        context = browser.new_context(base_url=str(client.base_url), http_credentials=credentials)
+        page = context.new_page()
+        page.goto("/")
+        upload(page, room)
+        width = page.locator("#photo").evaluate("it => it.decode().then(() => it.naturalWidth)")
+        assert width == 640
+        context.close()

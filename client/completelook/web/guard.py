@@ -18,7 +18,8 @@ from completelook.web.problems import RETRY_AFTER_S, problem
 # What watches over a service needs no token.
 OPEN = ("/healthz", "/readyz")
 # The second is for people: their browser asks for a password, and sends it with every picture too.
-_CHALLENGE = {"WWW-Authenticate": 'Bearer, Basic realm="Complete the Look"'}
+# Chromium knows one scheme a header, hence two of them.
+_CHALLENGES = ("Bearer", 'Basic realm="Complete the Look"')
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ class Guard:
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN and not self._is_let_in(headers):
             expected = "expected Authorization: Bearer TOKEN, or TOKEN as the password"
-            return problem(401, expected, headers=_CHALLENGE)
+            refusal = problem(401, expected)
+            for challenge in _CHALLENGES:
+                refusal.headers.append("WWW-Authenticate", challenge)
+            return refusal
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._limits.upload_bytes:
             return problem(413, too_large(self._limits.upload_bytes))
