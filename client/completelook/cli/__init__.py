@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from completelook.cli import catalog, categories, doctor, index, look, rank, replay, serve, web
+from completelook.cli import (
+    catalog,
+    categories,
+    doctor,
+    gaps,
+    index,
+    look,
+    rank,
+    replay,
+    serve,
+    web,
+)
 from completelook.errors import CompleteLookError, exit_with
 
 app = typer.Typer(
@@ -24,6 +35,7 @@ for command in (
     rank.rank,
     replay.replay,
     look.look,
+    gaps.gaps,
     web.web,
 ):
     app.command()(command)

@@ -1,6 +1,7 @@
 """Explanations: where the model looked, and pages that show it."""
 
 from completelook.explain.explanation import INDEX, PRODUCTS_DRAWN, write_explanation
+from completelook.explain.gaps_page import write_gaps
 from completelook.explain.look_page import write_look
 from completelook.explain.maps import attention_map, contributions, support
 from completelook.explain.overlays import marked, overlay
@@ -19,6 +20,7 @@ __all__ = [
     "shrunk",
     "support",
     "write_explanation",
+    "write_gaps",
     "write_look",
     "write_report",
 ]

@@ -1,6 +1,7 @@
 """Ranking: the distance, the nearest products of a category, and what a distance means."""
 
 from completelook.ranking.calibration import Calibration
+from completelook.ranking.gaps import CategoryGap, Neighbor, StyleRegion, Unmet, find_gaps
 from completelook.ranking.look import (
     NO_BETTER,
     PRICE_COLUMN,
@@ -41,6 +42,7 @@ __all__ = [
     "PRICE_COLUMN",
     "Box",
     "Calibration",
+    "CategoryGap",
     "Effect",
     "Ledger",
     "Look",
@@ -48,6 +50,7 @@ __all__ = [
     "Looks",
     "Match",
     "Move",
+    "Neighbor",
     "Place",
     "RankOptions",
     "RankedScene",
@@ -56,12 +59,15 @@ __all__ = [
     "Replay",
     "Rules",
     "Steering",
+    "StyleRegion",
+    "Unmet",
     "Variety",
     "categories_to_rank",
     "changed_picture",
     "compatible",
     "complete",
     "complete_photo",
+    "find_gaps",
     "rank",
     "rank_photos",
     "rank_scene",

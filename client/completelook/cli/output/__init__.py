@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Any
 from completelook.cli.output.pipe import closed_pipe_is_no_error, fields_of, print_json
 
 if TYPE_CHECKING:
-    from completelook.cli.output.tables import print_looks, print_tables
+    from completelook.cli.output.tables import print_gaps, print_looks, print_tables
 
-__all__ = ["closed_pipe_is_no_error", "fields_of", "print_json", "print_looks", "print_tables"]
+__all__ = [
+    "closed_pipe_is_no_error",
+    "fields_of",
+    "print_gaps",
+    "print_json",
+    "print_looks",
+    "print_tables",
+]
 
 
 def __getattr__(name: str) -> Any:

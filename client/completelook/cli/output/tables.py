@@ -11,7 +11,9 @@ from rich.table import Table
 
 from completelook.cli.output.ledger_table import beside_the_model, ledger_table, plain
 from completelook.contract import CATEGORY_SEPARATOR
-from completelook.ranking import NO_BETTER, Look, Looks, Match, Ranking
+from completelook.ranking import NO_BETTER, CategoryGap, Look, Looks, Match, Ranking, StyleRegion
+
+_REGIONS = 3  # of a category, told in a terminal
 
 
 def print_tables(
@@ -117,6 +119,48 @@ def _look_table(title: str, look: Look, columns: Sequence[str]) -> Table:
             str(match.rank),
         )
     return table
+
+
+def print_gaps(gaps: Sequence[CategoryGap]) -> None:
+    """Print a table to stdout: how often nothing of a category fits, and what to buy first."""
+    table = Table(
+        title="[bold]Photos for which nothing fits[/]",
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("category", overflow="fold")
+    table.add_column("products", justify="right", style="dim")
+    table.add_column("nothing fits", justify="right")
+    table.add_column("of photos", justify="right")
+    table.add_column("what would, for most of them first", overflow="fold")
+    for gap in gaps:
+        told = [_region_told(region) for region in gap.regions[:_REGIONS]]
+        if len(gap.regions) > _REGIONS:
+            rest = gap.regions[_REGIONS:]
+            count = sum(len(region.scenes) for region in rest)
+            told.append(f"{_counted(count, 'photo')} more in {_counted(len(rest), 'region')}")
+        if gap.out_of_reach:
+            told.append(f"{_counted(len(gap.out_of_reach), 'photo')}: no product whatever")
+        share = f"{gap.rate:.0%} of {gap.scenes}"
+        cells = (plain(gap.category), str(gap.products), str(len(gap.unmet)), share)
+        table.add_row(*cells, plain("\n".join(told)))
+    _print_whole(table)
+
+
+def _region_told(region: StyleRegion) -> str:
+    """Where something is missing, in one line."""
+    bounds = [region.nearest[0].product.id]
+    if region.between is not None:
+        bounds = [each.product.id for each in region.between]
+    where = f"between {bounds[0]} and {bounds[1]}" if len(bounds) > 1 else f"near {bounds[0]}"
+    better = f"{region.best_now:.2f} now, {region.compatibility:.2f} there"
+    return f"{_counted(len(region.scenes), 'photo')}: {where} ({better})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _told(look: Look, unit: str) -> str:
