@@ -1,4 +1,4 @@
-"""What an assortment lacks: the cover by spots, and gaps, against what loops find."""
+"""What an assortment lacks: groups of directions, and gaps, against what loops find."""
 
 import json
 import sys
@@ -10,7 +10,8 @@ import pytest
 from completelook import Catalog, RankedScene, SceneEmbedding, cli
 from completelook.catalog import write_catalog
 from completelook.ranking import Calibration, find_gaps, rank_scene
-from completelook.ranking.gaps.cover import cover, reachable
+from completelook.ranking.gaps.cover import cover
+from completelook.ranking.gaps.gaps import ALIKE
 from fakes import CALIBRATION, FakeTriton, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,51 +23,46 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
+def product_of(one, other) -> float:
+    return sum(float(a) * float(b) for a, b in zip(one, other, strict=True))
+
+
 def distance(query, product) -> float:
-    return 2 - sum(float(a) * float(b) for a, b in zip(query, product, strict=True))
+    return 2 - product_of(query, product)
 
 
 @given(
     groups=st.lists(st.integers(1, 8), min_size=1, max_size=4),
     spread=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
-    limit=st.sampled_from([0.2, 0.5, 0.8, 1.2]),
+    least=st.sampled_from([0.3, 0.6, 0.9]),
     seed=st.integers(0, 10**6),
 )
 @settings(max_examples=60)
-def test_each_scene_that_can_be_suited_is_suited_at_one_spot(groups, spread, limit, seed) -> None:
+def test_each_direction_is_near_the_one_spot_that_it_is_at(groups, spread, least, seed) -> None:
     generator = np.random.default_rng(seed)
-    middles = unit(generator.normal(size=(len(groups), 128)))
+    middles = unit(generator.normal(size=(len(groups), 30)))
     rows = [row for row, size in enumerate(groups) for _ in range(size)]
-    noise = unit(generator.normal(size=(len(rows), 128)))
-    lengths = generator.uniform(0.9, 1.9, size=(len(rows), 1))
-    queries = unit(middles[rows] + spread * noise) * lengths
-    spots = cover(queries, lambda distances: distances <= limit)
+    directions = unit(middles[rows] + spread * unit(generator.normal(size=(len(rows), 30))))
+    spots = cover(directions, least)
 
-    can = [row for row, query in enumerate(queries) if 2 - np.linalg.norm(query) <= limit]
-    assert np.flatnonzero(reachable(queries, lambda each: each <= limit)).tolist() == can
-    assert sorted(row for spot in spots for row in spot.scenes) == can
+    assert sorted(row for spot in spots for row in spot.members) == [*range(len(rows))]
     for spot in spots:
         assert np.linalg.norm(spot.center) == pytest.approx(1)
-        assert all(distance(queries[row], spot.center) <= limit + 1e-9 for row in spot.scenes)
-    # No product where it is best for one scene alone would suit more than the first spot does.
-    alone = [
-        sum(distance(queries[other], unit(queries[row])) <= limit - 1e-9 for other in can)
-        for row in can
+        near = [product_of(directions[row], spot.center) for row in spot.members]
+        assert min(near) >= least - 1e-9
+    # To no direction more are near than are at the first spot.
+    near = [
+        sum(product_of(one, other) >= least + 1e-9 for other in directions) for one in directions
     ]
-    if can:
-        assert len(spots[0].scenes) >= max(alone)
-    sizes = [len(spot.scenes) for spot in spots]
+    sizes = [len(spot.members) for spot in spots]
+    assert sizes[0] >= max(near)
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_no_other_place_is_nearer_to_all_scenes_of_a_spot() -> None:
-    generator = np.random.default_rng(0)
-    queries = unit(generator.normal(size=128) + 0.05 * generator.normal(size=(6, 128))) * 1.5
-    (spot,) = cover(queries, lambda distances: distances <= 1.0)
-    best = sum(distance(query, spot.center) for query in queries)
-    for _ in range(50):
-        other = unit(spot.center + 0.1 * generator.normal(size=128))
-        assert sum(distance(query, other) for query in queries) > best
+def test_a_middle_that_is_no_direction_of_its_own_holds_two_together() -> None:
+    directions = np.eye(4)[:2]
+    assert [spot.members for spot in cover(directions, 0.7)] == [(0, 1)]
+    assert [spot.members for spot in cover(directions, 0.8)] == [(0,), (1,)]
 
 
 def ranked_scenes(generator, catalog, count: int) -> list[RankedScene]:
@@ -130,37 +126,37 @@ def test_gaps_are_those_that_loops_find(catalog) -> None:
         assert told == sorted(told)
         asked = [scene for region in gap.regions for scene in region.scenes]
         assert sorted([*asked, *gap.out_of_reach]) == sorted(unmet)
+        lengths = {source: float(np.linalg.norm(query)) for source, query in queries.items()}
+        for source in unmet:
+            possible = float(KNOTS.compatibility(np.array(2 - lengths[source])))
+            assert (source in gap.out_of_reach) == (possible < minimum)
         for region in gap.regions:
             own = [queries[scene] for scene in region.scenes]
-            mean = sum(fit(query, region.center) for query in own) / len(own)
-            assert region.compatibility == pytest.approx(mean)
-            assert min(fit(query, region.center) for query in own) >= minimum - 1e-9
+            fits = {
+                id_: sum(fit(query, each) for query in own) / len(own)
+                for id_, each in products.items()
+            }
+            order = sorted(ids, key=lambda id_: -fits[id_])
+            assert [each.product.id for each in region.nearest] == order[:6]
+            for each in region.nearest:
+                assert each.compatibility == pytest.approx(fits[each.product.id], abs=1e-6)
+            assert region.bounds == region.nearest[:2]
             now = sum(best[scene] for scene in region.scenes) / len(own)
             assert region.best_now == pytest.approx(now, abs=1e-6)
-            order = sorted(ids, key=lambda id_: np.square(products[id_] - region.center).sum())
-            assert [each.product.id for each in region.nearest] == order[:6]
-            assert_bounds(region, products, order)
+            assert_alike(own, products)
     assert 0 < len(found["Rugs"].unmet) < 25
-    assert max(len(region.scenes) for region in found["Lamps"].regions) > 1
+    assert len(found["Lamps"].regions) == 1  # of one product nothing tells styles apart
 
 
-def assert_bounds(region, products, order) -> None:
-    """The line from the nearest product to the other comes closer to the center than any."""
-    if len(order) == 1:
-        assert region.between is None
+def assert_alike(queries, products) -> None:
+    """The similarities of each scene to the products correlate with their middle's."""
+    if len(products) == 1:
         return
-    first = products[order[0]].astype(np.float64)
-
-    def apart(other, shares) -> float:
-        line = products[other].astype(np.float64) - first
-        return min(float(np.square(first + t * line - region.center).sum()) for t in shares)
-
-    shares = np.linspace(0, 1, 101)
-    assert region.between[0].product.id == order[0]
-    chosen = region.between[1].product.id
-    own = apart(chosen, [region.share])
-    assert own <= min(apart(other, shares) for other in order[1:]) + 1e-9
-    assert 0 <= region.share <= 0.5 + 1e-9
+    rows = [[product_of(query, each) for each in products.values()] for query in queries]
+    profiles = [unit(np.array(row) - sum(row) / len(row)) for row in rows]
+    middle = sum(profiles)
+    for profile in profiles:
+        assert np.corrcoef(profile, middle)[0, 1] >= ALIKE - 1e-9
 
 
 def test_where_everything_fits_there_is_nothing_to_buy(catalog) -> None:
@@ -223,8 +219,8 @@ def test_gaps_as_json_names_scenes_and_bounds(run, triton, photos, catalog_path)
     # Rugs 0 and 1 are 1.5 away, halfway between the knots.
     assert [each["compatibility"] for each in line["unmet"]] == pytest.approx([0.5, 0.5])
     (region,) = line["regions"]
-    assert sorted(region["between"]) == ["rug-0", "rug-1"]
-    assert region["share"] == pytest.approx(0.5)
+    assert region["between"] == ["rug-0", "rug-1"]
+    assert [Path(each).name for each in region["scenes"]] == ["70.png", "71.png"]
 
 
 def test_gaps_of_a_model_that_is_not_calibrated_say_what_to_do(run, photos, catalog_path) -> None:

@@ -129,10 +129,9 @@ def _as_mapping(gap: "CategoryGap") -> dict[str, object]:
 def _region(region: "StyleRegion") -> dict[str, object]:
     return {
         "scenes": list(region.scenes),
-        "compatibility": region.compatibility,
         "best_now": region.best_now,
-        "between": [each.product.id for each in region.between or ()],
-        "share": region.share,
-        "nearest": [each.product.id for each in region.nearest],
-        "center": [float(number) for number in region.center],
+        "between": [each.product.id for each in region.bounds],
+        "nearest": [
+            {"id": each.product.id, "compatibility": each.compatibility} for each in region.nearest
+        ],
     }

@@ -40,7 +40,6 @@ class _Region:
     photos: list[_Photo]
     more: int  # photos that are not shown
     bounds: list[_Product]  # two, or the one nearest
-    where: str  # where between the two
     others: list[_Product]  # the next nearest
 
 
@@ -87,7 +86,7 @@ def _pictures(gaps: Sequence[CategoryGap], policy: PicturePolicy) -> dict[str, E
         sources += gap.out_of_reach[:_PHOTOS]
         for region in gap.regions[:_REGIONS]:
             sources += region.scenes[:_PHOTOS]
-            sources += (each.product.image for each in (*(region.between or ()), *region.nearest))
+            sources += (each.product.image for each in region.nearest)
     unique = list(dict.fromkeys(sources))
     small = partial(thumbnail, longest_side=_SIDE, policy=policy)
     pictures = map_in_flight(small, unique, in_flight=PRODUCTS_IN_FLIGHT)
@@ -111,15 +110,12 @@ class _Writer:
         )
 
     def _region(self, region: StyleRegion) -> _Region:
-        bounds = region.between or region.nearest[:1]
-        ids = {each.product.id for each in bounds}
         return _Region(
             found=region,
             photos=[self._photo(scene) for scene in region.scenes[:_PHOTOS]],
             more=max(0, len(region.scenes) - _PHOTOS),
-            bounds=[self._product(each) for each in bounds],
-            where=_where(region),
-            others=[self._product(each) for each in region.nearest if each.product.id not in ids],
+            bounds=[self._product(each) for each in region.bounds],
+            others=[self._product(each) for each in region.nearest[len(region.bounds) :]],
         )
 
     def _photo(self, source: str) -> _Photo:
@@ -140,16 +136,3 @@ class _Writer:
             compatibility=neighbor.compatibility,
             picture=self.pictures[product.image],
         )
-
-
-def _where(region: StyleRegion) -> str:
-    """Where between its bounds a region lies, in words."""
-    if region.between is None:
-        return "near"
-    if region.share < 0.05:
-        return "next to the first of these two"
-    return (
-        "between these two, nearer to the first"
-        if region.share < 0.45
-        else "halfway between these two"
-    )

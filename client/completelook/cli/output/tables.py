@@ -134,13 +134,13 @@ def print_gaps(gaps: Sequence[CategoryGap]) -> None:
     table.add_column("products", justify="right", style="dim")
     table.add_column("nothing fits", justify="right")
     table.add_column("of photos", justify="right")
-    table.add_column("what would, for most of them first", overflow="fold")
+    table.add_column("to look for, for most of them first", overflow="fold")
     for gap in gaps:
         told = [_region_told(region) for region in gap.regions[:_REGIONS]]
         if len(gap.regions) > _REGIONS:
             rest = gap.regions[_REGIONS:]
             count = sum(len(region.scenes) for region in rest)
-            told.append(f"{_counted(count, 'photo')} more in {_counted(len(rest), 'region')}")
+            told.append(f"{_counted(count, 'photo')} more in {_counted(len(rest), 'style')}")
         if gap.out_of_reach:
             told.append(f"{_counted(len(gap.out_of_reach), 'photo')}: no product whatever")
         share = f"{gap.rate:.0%} of {gap.scenes}"
@@ -150,13 +150,10 @@ def print_gaps(gaps: Sequence[CategoryGap]) -> None:
 
 
 def _region_told(region: StyleRegion) -> str:
-    """Where something is missing, in one line."""
-    bounds = [region.nearest[0].product.id]
-    if region.between is not None:
-        bounds = [each.product.id for each in region.between]
-    where = f"between {bounds[0]} and {bounds[1]}" if len(bounds) > 1 else f"near {bounds[0]}"
-    better = f"{region.best_now:.2f} now, {region.compatibility:.2f} there"
-    return f"{_counted(len(region.scenes), 'photo')}: {where} ({better})"
+    """What is missing for some photos, in one line."""
+    ids = " and ".join(each.product.id for each in region.bounds)
+    place = "between" if len(region.bounds) > 1 else "near"
+    return f"{_counted(len(region.scenes), 'photo')}: {place} {ids} (now {region.best_now:.2f})"
 
 
 def _counted(number: int, noun: str) -> str:

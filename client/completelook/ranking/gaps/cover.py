@@ -1,85 +1,87 @@
-"""Cover: as few points of the style space as can be found that suit as many scenes as can be.
+"""Cover: as few spots as can be found such that each of many directions is near to one of them.
 
-For scenes with queries q_i the unit vector that lies nearest to all of them, on average, is
-
-    f = sum_i q_i / |sum_i q_i|     since     sum_i d(i, f) = sum_i (2 - q_i . f)
-
-is smallest where f points along the sum. A scene alone is suited best by q_i / |q_i|, at a
-distance of 2 - |q_i|: where that is too far, no product whatever would do.
+The unit vector with the largest sum of products with some unit vectors is their sum, to length 1:
+the middle of a group.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-# A center is moved to the middle of the scenes it suits so often at most.
+# A center is moved to the middle of its group so often at most.
 _MOVES = 20
-
-Suits = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+# So many of the most alike spots are tried to be one with a spot.
+_PARTNERS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Spot:
-    """A place in the style space, and the scenes that a product there would suit."""
+    """The middle of a group of directions, and which these are."""
 
-    center: NDArray[np.float64]  # [128], of length 1
-    scenes: tuple[int, ...]  # rising
+    center: NDArray[np.float64]  # [k], of length 1
+    members: tuple[int, ...]  # rising
 
 
-def reachable(queries: NDArray[np.float64], suits: Suits) -> NDArray[np.bool_]:
-    """Which scenes, with queries [n, 128], some product could suit, wherever it lay, [n].
+def cover(directions: NDArray[np.float64], least: float) -> list[Spot]:
+    """Spots for directions [n, k], unit vectors, each at one, the spot of most of them first.
 
-    `suits` tells of distances whether they are near enough.
+    The product of a direction with its spot's center is at least `least`. Greedy: the direction to
+    which most of those left are near is taken and moved to their middle while no fewer are near
+    there; then the same for the rest. At last spots are made one where all of theirs are near the
+    middle of both. Of equals the earliest.
     """
-    return suits(2 - np.linalg.norm(queries, axis=1))
-
-
-def cover(queries: NDArray[np.float64], suits: Suits) -> list[Spot]:
-    """Spots for all scenes that can be reached, each scene at one, the spot for most scenes first.
-
-    Greedy: of the best places for one scene alone, the one that suits most of the scenes that are
-    left is taken and moved to their middle while no fewer are suited there; then the same for the
-    rest. Of equals the one of the earliest scene.
-    """
-    left = np.flatnonzero(reachable(queries, suits))  # [k]
-    directions = _units(queries[left])  # [k, 128]
-    near = suits(2 - queries[left] @ directions.T)  # [k scenes, k places]
-    np.fill_diagonal(near, True)  # Each is suited by its own, whatever rounding says.
-    remaining = np.ones(len(left), np.bool_)  # [k]
+    near = directions @ directions.T >= least  # [n, n]
+    np.fill_diagonal(near, True)  # Each is near itself, whatever rounding says.
+    left = np.ones(len(directions), np.bool_)  # [n]
     spots = []
-    while remaining.any():
-        counts = np.where(remaining, near[remaining].sum(axis=0), 0)  # [k places]
+    while left.any():
+        counts = np.where(left, near[left].sum(axis=0), 0)  # [n]
         best = int(np.argmax(counts))
-        center, covered = _moved(
-            queries[left], directions[best], near[:, best] & remaining, remaining, suits
-        )
-        spots.append(Spot(center, tuple(int(each) for each in left[covered])))
-        remaining &= ~covered
-    return sorted(spots, key=lambda spot: -len(spot.scenes))
+        center, covered = _moved(directions, directions[best], near[best] & left, left, least)
+        spots.append(Spot(center, tuple(np.flatnonzero(covered).tolist())))
+        left &= ~covered
+    return sorted(_merged(spots, directions, least), key=lambda spot: -len(spot.members))
 
 
 def _moved(
-    queries: NDArray[np.float64],
+    directions: NDArray[np.float64],
     center: NDArray[np.float64],
     covered: NDArray[np.bool_],
-    remaining: NDArray[np.bool_],
-    suits: Suits,
+    left: NDArray[np.bool_],
+    least: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A center in the middle of the scenes it suits, where it suits no fewer of the remaining."""
+    """A center in the middle of those near to it, where no fewer of those left are near."""
     for _ in range(_MOVES):
-        middle = _units(queries[covered].sum(axis=0, keepdims=True))[0]  # [128]
-        suited = suits(2 - queries @ middle) & remaining
-        if suited.sum() < covered.sum():
+        middle = _middle(directions[covered])  # [k]
+        near = (directions @ middle >= least) & left  # [n]
+        if near.sum() < covered.sum():
             break
-        is_settled = bool((suited == covered).all())
-        center, covered = middle, suited
+        is_settled = bool((near == covered).all())
+        center, covered = middle, near
         if is_settled:
             break
     return center, covered
 
 
-def _units(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12))
+def _merged(spots: list[Spot], directions: NDArray[np.float64], least: float) -> list[Spot]:
+    """The spots, two made one where that leaves all of theirs near: each tries those most alike."""
+    left = sorted(spots, key=lambda spot: -len(spot.members))
+    merged = []
+    while left:
+        spot = left.pop(0)
+        center = spot.center
+        for other in sorted(left, key=lambda each: -float(each.center @ center))[:_PARTNERS]:
+            members = tuple(sorted((*spot.members, *other.members)))
+            own = directions[list(members)]  # [m, k]
+            middle = _middle(own)
+            if (own @ middle >= least).all():
+                spot = Spot(middle, members)
+                left.remove(other)
+        merged.append(spot)
+    return merged
+
+
+def _middle(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = directions.sum(axis=0)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12))

@@ -9,35 +9,38 @@ from numpy.typing import NDArray
 from completelook.catalog import Catalog
 from completelook.products import Product
 from completelook.ranking.calibration import Calibration
-from completelook.ranking.gaps.cover import cover, reachable
+from completelook.ranking.gaps.cover import cover
 from completelook.ranking.match import Match, RankedScene, scene_query
 
-# Of so many products nearest to a region's center one is chosen as its other bound.
-_CLOSEST = 50
-# So many of them are told.
+# Scenes ask for one style where their similarities to the products of the category, one by one,
+# correlate with those of the style's middle at least so much.
+ALIKE = 0.6
+# Of a larger category the products nearest to what is asked for stand for all.
+_MOST_PRODUCTS = 2000
+# So many of the products that come nearest to fitting are told.
 SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A product near a region of the style space."""
+    """A product that comes near to fitting some scenes."""
 
     product: Product
-    apart: float  # its squared distance to the region's center, in [0, 4]
-    compatibility: float  # with the region's scenes, on average
+    compatibility: float  # with these scenes, on average
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class StyleRegion:
-    """Where in the style space a product would fit scenes that nothing fits now."""
+    """Scenes that nothing fits and that ask for the same: they would rank the products alike."""
 
-    scenes: tuple[str, ...]  # which a product at the center would fit
-    center: NDArray[np.float64]  # [128], of length 1
-    compatibility: float  # of a product at the center with these scenes, on average
-    best_now: float  # of the best product that there is for each, on average
-    between: tuple[Neighbor, Neighbor] | None  # its bounds, the nearer one first; None of a single
-    share: float  # where between them it lies: 0 at the first, 0.5 halfway
-    nearest: tuple[Neighbor, ...]  # the products nearest to the center
+    scenes: tuple[str, ...]
+    best_now: float  # the compatibility of the best product that there is for each, on average
+    nearest: tuple[Neighbor, ...]  # the products that come nearest to fitting them all, best first
+
+    @property
+    def bounds(self) -> tuple[Neighbor, ...]:
+        """The two products between which to look, but nearer to the scenes; one of one."""
+        return self.nearest[:2]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class CategoryGap:
     scenes: int  # looked at
     unmet: tuple[Unmet, ...]  # scenes that nothing fits, the worst first
     regions: tuple[StyleRegion, ...]  # what to buy, for the most scenes first
-    out_of_reach: tuple[str, ...]  # of the unmet: no product whatever would fit, as the model sees
+    out_of_reach: tuple[str, ...]  # of the unmet: the model sees no product whatever
 
     @property
     def rate(self) -> float:
@@ -105,72 +108,59 @@ class _Finder:
             [scene_query(scene.embedding, row, category) for scene in unmet], np.float64
         )  # [n, 128]
         told = [Unmet(each.source, next(iter(each.matches[category]), None)) for each in unmet]
-        regions = []
-        for spot in cover(queries, self.suits):
-            own = list(spot.scenes)
-            asking = [told[each] for each in own]
-            regions.append(self._region(category, asking, queries[own], spot.center))
-        beyond = np.flatnonzero(~reachable(queries, self.suits))
+        # The nearest that any unit vector can be to a scene is 2 - |q|.
+        can = self.suits(2 - np.linalg.norm(queries, axis=1))  # [n]
+        reachable = np.flatnonzero(can)
+        asking = [told[each] for each in reachable]
         return CategoryGap(
             category,
             products,
             len(scenes),
             tuple(sorted(told, key=_compatibility)),
-            tuple(regions),
-            tuple(told[each].scene for each in beyond),
+            self._regions(category, asking, queries[reachable]) if asking else (),
+            tuple(told[each].scene for each in np.flatnonzero(~can)),
         )
 
     def _is_met(self, matches: Sequence[Match]) -> bool:
         return bool(matches) and bool(self.suits(np.array(matches[0].distance)))
 
-    def _region(
-        self,
-        category: str,
-        unmet: Sequence[Unmet],
-        queries: NDArray[np.float64],
-        center: NDArray[np.float64],
-    ) -> StyleRegion:
-        """A region around a center [128] for scenes with queries [n, 128]."""
-        hits = self.catalog.search(center.astype(np.float32), category, top=_CLOSEST)
-        embeddings = hits.embeddings.astype(np.float64)  # [k, 128]
-        apart = np.square(embeddings - center).sum(axis=1)  # [k]
-        order = np.argsort(apart, kind="stable")[:_CLOSEST]  # [k]
-        fits = self.calibration.compatibility(2 - queries @ embeddings[order].T)  # [n, k]
-        neighbors = [
-            Neighbor(hits.products[index], float(apart[index]), float(fit))
-            for index, fit in zip(order.tolist(), fits.mean(axis=0), strict=True)
-        ]
-        other, share = _other_bound(embeddings[order], center)
-        return StyleRegion(
-            scenes=tuple(each.scene for each in unmet),
-            center=center,
-            compatibility=float(self.calibration.compatibility(2 - queries @ center).mean()),
-            best_now=float(np.mean([_compatibility(each) for each in unmet])),
-            between=None if other is None else (neighbors[0], neighbors[other]),
-            share=share,
-            nearest=tuple(neighbors[:SHOWN]),
-        )
+    def _regions(
+        self, category: str, unmet: Sequence[Unmet], queries: NDArray[np.float64]
+    ) -> tuple[StyleRegion, ...]:
+        """Scenes with queries [n, 128] by what they ask for."""
+        middle = queries.mean(axis=0).astype(np.float32)  # [128]
+        hits = self.catalog.search(middle, category, top=_MOST_PRODUCTS)
+        similarities = queries @ hits.embeddings.astype(np.float64).T  # [n, k]
+        fits = self.calibration.compatibility(2 - similarities)  # [n, k]
+        regions = []
+        for spot in cover(_profiles(similarities), ALIKE):
+            own = list(spot.members)
+            # By distance, which still tells where the calibration is level.
+            order = np.argsort(-similarities[own].mean(axis=0), kind="stable")[:SHOWN]
+            regions.append(
+                StyleRegion(
+                    scenes=tuple(unmet[each].scene for each in own),
+                    best_now=float(np.mean([_compatibility(unmet[each]) for each in own])),
+                    nearest=tuple(
+                        Neighbor(hits.products[place], float(fits[own, place].mean()))
+                        for place in order.tolist()
+                    ),
+                )
+            )
+        return tuple(regions)
 
 
-def _other_bound(
-    embeddings: NDArray[np.float64], center: NDArray[np.float64]
-) -> tuple[int | None, float]:
-    """Which product, with the nearest one, bounds a center best, and where between them it lies.
+def _profiles(similarities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scenes by what they ask for: unit vectors whose products are correlations, [n, k].
 
-    Of products with embeddings [k, 128], nearest first: the one for which the line from the nearest
-    to it comes closest to the center. None where there is no other.
+    What all products have alike for a scene says nothing of what it asks for, so each row has a
+    mean of 0. Where there is nothing else, as with one product, all ask for the same.
     """
-    first, others = embeddings[0], embeddings[1:]
-    lines = others - first  # [k - 1, 128]
-    lengths = np.square(lines).sum(axis=1)  # [k - 1]
-    if not lengths.any():
-        return None, 0.0
-    shares = (lines @ (center - first)) / np.where(lengths, lengths, 1)  # [k - 1]
-    shares = shares.clip(0, 1)
-    closest = first + shares[:, np.newaxis] * lines  # [k - 1, 128]
-    apart = np.square(closest - center).sum(axis=1)  # [k - 1]
-    best = int(np.argmin(np.where(lengths, apart, np.inf)))
-    return best + 1, float(shares[best])
+    apart = similarities - similarities.mean(axis=1, keepdims=True)  # [n, k]
+    lengths = np.linalg.norm(apart, axis=1, keepdims=True)  # [n, 1]
+    is_level = lengths < 1e-9
+    apart = np.where(is_level, 1.0, apart)
+    return np.asarray(apart / np.linalg.norm(apart, axis=1, keepdims=True))
 
 
 def _compatibility(unmet: Unmet) -> float:
