@@ -313,7 +313,17 @@ def test_one_bad_row_stops_none_of_the_others(write, row, skip):
     assert [(skipped.row, skipped.reason) for skipped in products.skipped] == [(4, skip)]
 
 
+def test_a_table_without_rows_in_another_encoding_is_refused(write):
+    """Found by fuzzing."""
+    found = bytes.fromhex(
+        "6e6b225d0a2e6a222c692c0a2e6c696e6b1ad3b39ef2f2f20a332c0a2e6c696e6b1ad3b33b"
+    )
+    with pytest.raises(TableError):
+        read_products(write(found))
+
+
 def test_a_table_of_bad_rows_alone_is_no_error_of_its_own(write):
+    """Found by fuzzing."""
     products = read_products(write(f"{HEADER}1,,Rugs\n2,b.jpg,\n"))
     assert products.table.num_rows == 0
     assert [skip.row for skip in products.skipped] == [2, 3]

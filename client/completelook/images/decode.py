@@ -1,5 +1,6 @@
 """Pictures: from whatever a user has to the one tensor the models take."""
 
+import ctypes
 import hashlib
 import os
 import stat
@@ -93,7 +94,7 @@ def load_image(source: ImageSource, policy: PicturePolicy = ANY_PICTURE) -> NDAr
         image = _identify(picture, policy)
         draft = image.draft(None, _DRAFT_SIZE)
         huge = image.width * image.height > _HUGE_PIXELS
-        with _ONE_HUGE if huge else nullcontext():
+        with _one_huge(image) if huge else nullcontext():
             # A draft's last row and column can reach past the picture's edge: the box ends where
             # it does.
             return np.array(_squashed(image, box=draft[1] if draft else None))
@@ -222,6 +223,21 @@ def _identify(content: bytes, policy: PicturePolicy) -> Image.Image:
 def _readable_formats() -> list[str]:
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
+
+
+@contextmanager
+def _one_huge(image: Image.Image) -> Iterator[None]:
+    """Let one huge picture be decoded at a time, and give its memory back to the system.
+
+    The C library keeps what a thread has freed for that thread: with many, gigabytes.
+    """
+    with _ONE_HUGE:
+        try:
+            yield
+        finally:
+            image.close()
+            with suppress(AttributeError, OSError):  # Of the GNU C library alone.
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 def _loaded(image: Image.Image) -> Image.Image:

@@ -251,7 +251,7 @@ def _without_broken(
 ) -> tuple[pa.Table, list[int]]:
     import pyarrow.compute as pc
 
-    broken = pa.array([False] * table.num_rows)
+    broken = pa.array([False] * table.num_rows, pa.bool_())
     for name in table.column_names:
         holds = pc.match_substring(table[name], _REPLACEMENT)
         broken = pc.or_(broken, holds)
