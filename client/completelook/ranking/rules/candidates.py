@@ -7,9 +7,9 @@ follows, and what stands before that bound is settled: no look at every product 
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,27 @@ class Bound:
     looks: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Acting:
+    """Some rules, by their numbers, rising."""
+
+    excludes: tuple[int, ...]
+    firsts: tuple[int, ...]
+    boosts: tuple[int, ...]
+    pins: tuple[int, ...]
+    lifts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule], active: Collection[int]) -> Self:
+        """Those of some rules that hold."""
+
+        def of(action: Action) -> tuple[int, ...]:
+            return tuple(each for each in sorted(active) if rules[each].action is action)
+
+        lifts = tuple(each for each in sorted(active) if rules[each].lifts)
+        return cls(of(Action.EXCLUDE), of(Action.FIRST), of(Action.BOOST), of(Action.PIN), lifts)
+
+
 class Candidates:
     """The products that one scene of a survey has seen."""
 
@@ -72,6 +93,7 @@ class Candidates:
         self._calibration, self._minimum = calibration, min_compatibility
         self._pins = {each: float(number) for number, each in enumerate(rules.pins)}
         self._seen: dict[str, Candidate] = {}
+        self._by_active: dict[frozenset[int], _Acting] = {}
         named = rules.named
         self._add(_of(named, survey.catalog.met(named, survey.where).all(axis=1)))
         self._counts: dict[int, int] = {}
@@ -79,31 +101,31 @@ class Candidates:
         for look in (_ALL, *(number for number, rule in enumerate(self.rules) if rule.lifts)):
             self._look(look, count)
 
-    def seen(self, active: Collection[int]) -> list[tuple[Key, Candidate]]:
+    def seen(self, active: frozenset[int]) -> list[tuple[Key, Candidate]]:
         """What some rules leave of all that has been seen, in their order."""
-        excludes = [each for each in active if self.rules[each].action is Action.EXCLUDE]
+        acting = self._acting(active)
         left = [
-            (self._key(candidate, active), candidate)
+            (self._key(candidate, acting), candidate)
             for candidate in self._seen.values()
-            if not any(candidate.about[each] for each in excludes)
+            if not any(candidate.about[each] for each in acting.excludes)
         ]
         return sorted(left, key=lambda each: (each[0], each[1].match.id))
 
-    def bound(self, active: Collection[int]) -> Bound | None:
+    def bound(self, active: frozenset[int]) -> Bound | None:
         """Where the unseen begin under some rules; None where nothing that counts is unseen."""
-        lifting = [each for each in active if self.rules[each].lifts]
+        acting = self._acting(active)
         horizon = self._horizons[_ALL]
         if math.isinf(horizon):
             return None
         bounds = []
         # An unseen product that rules lift is beyond what each of these has given. Where it is as
         # near as that allows, all others that have given no more may lift it as well.
-        for distance in {horizon, *(self._horizons[each] for each in lifting)}:
+        for distance in {horizon, *(self._horizons[each] for each in acting.lifts)}:
             if distance < horizon or math.isinf(distance):
                 continue
-            open_ = tuple(each for each in lifting if self._horizons[each] <= distance)
+            open_ = tuple(each for each in acting.lifts if self._horizons[each] <= distance)
             lifted = tuple(number in open_ for number in range(len(self.rules)))
-            bounds.append(Bound(self._place_of(distance, lifted, active), open_ or (_ALL,)))
+            bounds.append(Bound(self._place_of(distance, lifted, acting), open_ or (_ALL,)))
         return min(bounds, key=lambda each: each.key)
 
     def look_further(self, bound: Bound) -> None:
@@ -139,27 +161,30 @@ class Candidates:
         own = {product.id for product in self._bound_rules.named.products}
         return tuple(each for each in pins if each in own and each not in self._seen)
 
-    def is_pinned(self, candidate: Candidate, active: Collection[int]) -> bool:
+    def is_pinned(self, candidate: Candidate, active: frozenset[int]) -> bool:
         """Whether a product stands on top by one of some rules."""
-        return any(
-            self.rules[each].action is Action.PIN and candidate.about[each] for each in active
-        )
+        return any(candidate.about[each] for each in self._acting(active).pins)
 
-    def _key(self, candidate: Candidate, active: Collection[int]) -> Key:
+    def _key(self, candidate: Candidate, acting: "_Acting") -> Key:
         match = candidate.match
-        key = self._place_of(match.distance, candidate.about, active)
-        if self.is_pinned(candidate, active):
+        key = self._place_of(match.distance, candidate.about, acting)
+        if any(candidate.about[each] for each in acting.pins):
             return (self._pins[match.id], *key[1:])
         return key
 
-    def _place_of(self, distance: float, about: tuple[bool, ...], active: Collection[int]) -> Key:
+    def _place_of(self, distance: float, about: tuple[bool, ...], acting: "_Acting") -> Key:
         """The key of a product that is not pinned."""
-        firsts = [each for each in sorted(active) if self.rules[each].action is Action.FIRST]
-        tiers = (0.0 if about[each] else 1.0 for each in firsts)
-        return (math.inf, *tiers, distance / self._factor(about, active), distance)
+        tiers = [0.0 if about[each] else 1.0 for each in acting.firsts]
+        factor = 1.0
+        for each in acting.boosts:
+            if about[each]:
+                factor *= self.rules[each].factor
+        return (math.inf, *tiers, distance / factor, distance)
 
-    def _factor(self, about: tuple[bool, ...], active: Collection[int]) -> float:
-        return math.prod(self.rules[each].factor for each in sorted(active) if about[each])
+    def _acting(self, active: frozenset[int]) -> "_Acting":
+        if active not in self._by_active:
+            self._by_active[active] = _Acting.of(self.rules, active)
+        return self._by_active[active]
 
     def _look(self, look: int, count: int) -> None:
         """See the `count` nearest of all, or of those that meet a rule's conditions."""
@@ -173,14 +198,17 @@ class Candidates:
 
     def _add(self, hits: Hits) -> list[float]:
         """Take products in, those that are compatible enough; the distances of all."""
-        matches, order = matched(self._scene, self._row, hits, self._calibration)
-        about = self._bound_rules.about(self._survey.catalog, hits)  # [n, rules]
+        known = [self._seen.get(each) for each in hits.cells("id")]
+        new = _of(hits, np.array([each is None for each in known], np.bool_))
+        matches, order = matched(self._scene, self._row, new, self._calibration)
+        about = self._bound_rules.about(self._survey.catalog, new)  # [n, rules]
         for match, index in zip(matches, order.tolist(), strict=True):
-            if match.id not in self._seen and self._is_compatible(match.distance):
+            if self._is_compatible(match.distance):
                 self._seen[match.id] = Candidate(
-                    match, hits.embeddings[index].astype(np.float64), tuple(about[index].tolist())
+                    match, new.embeddings[index].astype(np.float64), tuple(about[index].tolist())
                 )
-        return [match.distance for match in matches]
+        distances = [each.match.distance for each in known if each is not None]
+        return distances + [match.distance for match in matches]
 
     def _is_compatible(self, distance: float) -> bool:
         if self._minimum is None or self._calibration is None:
