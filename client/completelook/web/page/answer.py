@@ -96,6 +96,7 @@ async def answer(service: Service, scene: SceneEmbedding, state: State) -> Answe
         service.catalog,
         calibration,
         state.conditions(),
+        [Condition("id", Comparison.NOT_EQUAL, each) for each in state.excludes],
         rules_of(state, service.settings.rules),
     )
     return await asyncio.to_thread(_answer, best, state)
@@ -137,6 +138,7 @@ class _Best:
     catalog: Catalog
     calibration: Calibration | None
     where: Sequence[Condition]
+    hidden: Sequence[Condition]  # what `rules` exclude as well, for what knows no rules
     rules: Rules
 
     def ranked(self, category: str, top: int) -> Ranking:
@@ -152,8 +154,9 @@ class _Best:
         """The categories, first the one whose best product fits best; as they are where none can
         be told apart.
         """
+        where = [*self.where, *self.hidden]
         found = rank_scene(
-            self.scene, self.catalog, calibration=self.calibration, top=1, where=self.where
+            self.scene, self.catalog, calibration=self.calibration, top=1, where=where
         )
         return sorted(found, key=lambda name: -(_fit(found[name]) or 0.0))
 
@@ -196,14 +199,13 @@ def _budget(catalog: Catalog, free: Looks, state: State) -> Budget | None:
 
 
 def _complete(best: _Best, slots: Sequence[str], state: State, budget: float | None) -> Looks:
-    hidden = [Condition("id", Comparison.NOT_EQUAL, each) for each in state.excludes]
     return complete(
         best.scene,
         best.catalog,
         slots,
         budget=budget,
         must=state.pins,
-        where=[*best.where, *hidden],
+        where=[*best.where, *best.hidden],
         calibration=best.calibration,
     )
 

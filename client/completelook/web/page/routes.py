@@ -1,5 +1,6 @@
 """The page's routes: itself, at the state in its query; a photo for it; its files."""
 
+import asyncio
 from pathlib import PurePath
 
 from fastapi import APIRouter, Request, Response
@@ -49,6 +50,8 @@ async def page(request: Request) -> Response:
     """The page; its query is all that it shows."""
     service: Service = request.app.state.service
     state = State.of(request.query_params.multi_items())
+    # Of a large catalog it takes half a second, once.
+    await asyncio.to_thread(offer_of, service.catalog)
     if not state.scene:
         return _page(service, state)
     try:
