@@ -30,9 +30,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     # Retries are this package's own: gRPC's cannot tell what UNAVAILABLE means.
     ("grpc.enable_retries", 0),
-    # A connection that died without a word shows within 15 s: once a ping waits for 10 s, which
-    # gRPC would let wait for a minute. Triton hangs up on a client that pings an idle connection,
-    # so pings go out only during calls and at most two in a row.
+    # A connection that died without a word shows within 20 s: after 10 s of silence a ping goes
+    # out, and may wait for 10 s, where gRPC would wait for a minute. Triton hangs up on a client
+    # that pings an idle connection, so pings go out only during calls and at most two in a row.
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

@@ -87,7 +87,7 @@ def full_disk(stand: Stand, tally: Tally, times: int) -> None:
             for number in range(times):
                 ledger_path(catalog).unlink(missing_ok=True)
                 ballast = disk / "ballast"
-                ballast.write_bytes(bytes(_free_bytes(disk) - 4096 * (1 + 3 * number)))
+                ballast.write_bytes(bytes(_free_bytes(disk) - 4096 * (1 + number)))
                 tally.injected += 1
                 full_s = time.monotonic()
                 tally.ask(
