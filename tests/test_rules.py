@@ -1,5 +1,6 @@
 """A merchandiser's rules: what they do, against an oracle that looks at every product in loops."""
 
+import asyncio
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from completelook import Catalog, SceneEmbedding, UsageError
+from completelook import AsyncCompleteLook, Catalog, SceneEmbedding, UsageError
 from completelook.catalog import arrow as arrow_store
 from completelook.catalog import write_catalog
 from completelook.ranking import (
@@ -350,6 +351,28 @@ def test_many_scenes_under_rules_are_ranked_as_each_alone(shop) -> None:
     assert [each["Rugs"].ledger.effects[0].rule for each in together] == ["first brand = Bolt"] * 2
     # A pin of all categories is one of its product's own.
     assert [move.id for move in together[0]["Lamps"].ledger.effects[0].moves] == []
+
+
+def test_both_clients_hand_the_ledger_over(triton, look, catalog, scene) -> None:
+    rules = Rules.of({"category": {"Rugs": {"pin": ["rug-5"]}}})
+
+    async def awaited():
+        async with AsyncCompleteLook(triton.address) as client:
+            ranked = [each async for each in client.rank_scenes([str(scene)], catalog, rules=rules)]
+            return ranked, await client.rank(str(scene), catalog, "Rugs", rules=rules)
+
+    for ranked, matches in (
+        asyncio.run(awaited()),
+        (
+            list(look.rank_scenes([str(scene)], catalog, rules=rules)),
+            look.rank(str(scene), catalog, "Rugs", rules=rules),
+        ),
+    ):
+        (one,) = ranked
+        assert [*one.ledgers] == ["Home|Rugs"]  # there is no rule about chairs
+        assert one.ledgers["Home|Rugs"] == matches.ledger
+        assert [match.id for match in matches[:2]] == ["rug-5", "rug-3"]
+        assert matches.ledger.model[0].id == "rug-3"
 
 
 def test_a_factor_is_one_of_the_distance(shop) -> None:
