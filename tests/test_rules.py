@@ -22,7 +22,7 @@ from completelook.ranking import (
     rank_scenes,
 )
 from completelook.ranking.variety import NEAR_DUPLICATE, POOL
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import DictCatalog
 
@@ -467,6 +467,32 @@ def test_rules_that_make_no_sense_are_refused_and_say_what_would(
     path.write_text(text)
     with pytest.raises(UsageError, match=f"(?s)rules.toml: .*{message}"):
         rank_scene(scene, catalog, rules=Rules.read(path))
+
+
+KEYS = st.sampled_from(
+    "pin exclude first boost at_most category where ids factor column count Rugs rugs Beds".split()
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["r01", "lamp", "brand = ACME", "price < 1e999", "sku", "brand", "", "\0"]),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(KEYS, each, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(mapping=st.dictionaries(KEYS, JSON, max_size=4))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_json_is_given_is_rules_or_a_usage_error(shop, mapping) -> None:
+    scene, catalog = shop
+    try:
+        rules = Rules.of(mapping)
+        rank_scene(scene, catalog, rules=rules)
+    except UsageError:
+        return
+    assert Rules.of(rules.as_mapping()) == rules
 
 
 def test_rules_that_are_no_text_are_refused(tmp_path) -> None:
