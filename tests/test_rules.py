@@ -470,7 +470,22 @@ def test_rules_that_make_no_sense_are_refused_and_say_what_would(
 
 
 KEYS = st.sampled_from(
-    "pin exclude first boost at_most category where ids factor column count Rugs rugs Beds".split()
+    [
+        "pin",
+        "exclude",
+        "first",
+        "boost",
+        "at_most",
+        "category",
+        "where",
+        "ids",
+        "factor",
+        "column",
+        "count",
+        "Rugs",
+        "rugs",
+        "Beds",
+    ]
 )
 JSON = st.recursive(
     st.none()
