@@ -85,22 +85,31 @@ def full_disk(stand: Stand, tally: Tally, times: int) -> None:
             catalog = disk / "catalog.arrow"
             index(str(stand.products), catalog, look)
             for number in range(times):
-                ledger_path(catalog).unlink(missing_ok=True)
-                ballast = disk / "ballast"
-                ballast.write_bytes(bytes(_free_bytes(disk) - 4096 * (1 + number)))
+                ledger_path(catalog).unlink()
                 tally.injected += 1
                 full_s = time.monotonic()
-                tally.ask(
-                    lambda: index(str(stand.products), catalog, look),
-                    lambda report: report.indexed == len(wanted),
-                    _RUN_S,
-                )
-                check_catalog(tally, catalog, wanted)
-                ballast.unlink()
+                with _filled(disk, 4096 * (1 + number)):
+                    tally.ask(
+                        lambda: index(str(stand.products), catalog, look),
+                        lambda report: report.indexed == len(wanted),
+                        _RUN_S,
+                    )
+                    check_catalog(tally, catalog, wanted)
                 index(str(stand.products), catalog, look)
                 tally.recovered(full_s)
                 check_catalog(tally, catalog, wanted)
                 _note_what_is_left(tally, catalog)
+
+
+@contextmanager
+def _filled(disk: Path, free_bytes: int) -> Iterator[None]:
+    """All but so many bytes of a disk are taken."""
+    status, ballast = os.statvfs(disk), disk / "ballast"
+    ballast.write_bytes(bytes(status.f_bavail * status.f_frsize - free_bytes))
+    try:
+        yield
+    finally:
+        ballast.unlink()
 
 
 def check_catalog(tally: Tally, path: Path, wanted: dict[str, NDArray[np.float32]]) -> None:
@@ -172,8 +181,3 @@ def _disk(place: Path, tally: Tally) -> Iterator[Path | None]:
         yield place
     finally:
         subprocess.run(["umount", str(place)], check=True)
-
-
-def _free_bytes(disk: Path) -> int:
-    status = os.statvfs(disk)
-    return status.f_bavail * status.f_frsize

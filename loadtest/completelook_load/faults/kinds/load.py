@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import numpy as np
@@ -27,6 +28,7 @@ _WARM_S = 3.0
 _TIMEOUT_S, _GRACE_S = 10.0, 5.0
 _SAMPLE_S = 5.0
 _IN_FLIGHT = 16
+_BETWEEN_S = 0.5  # roll-outs
 _TOLERANCE = 1e-4
 _MOST_DRIFT = 0.05
 _START_S = 120.0
@@ -95,28 +97,46 @@ def roll_out(stand: Stand, tally: Tally, times: int) -> None:
         for server in servers:
             with CompleteLook(server.grpc_address) as look:
                 truths.append(Truth.of(look, stand.pictures))
-        catalog = _catalog(stand, truths[0])
-        with CompleteLook(proxy.address, timeout_s=_TIMEOUT_S) as look:
-            rankings = {number: _ranking(look, stand, catalog, number) for number in range(4)}
-            stop = threading.Event()
-            askers = [
-                threading.Thread(target=ask, args=(look, stand, tally, stop, wanted), daemon=True)
-                for ask, wanted in ((_embed, truths), (_rank, (catalog, rankings)))
-            ]
-            for asker in askers:
-                asker.start()
+        with (
+            CompleteLook(proxy.address, timeout_s=_TIMEOUT_S) as look,
+            _asking(look, stand, tally, truths),
+        ):
             for number in range(1, times + 1):
-                time.sleep(0.5)
+                time.sleep(_BETWEEN_S)
                 proxy.target = servers[number % 2].grpc_address
                 proxy.reset()
                 tally.injected += 1
-                switched_s = time.monotonic()
-                wanted_id = truths[number % 2].model_id
-                until(lambda: _model(look, stand) == wanted_id, _TIMEOUT_S)  # noqa: B023
-                tally.recovered(switched_s)
-            stop.set()
-            for asker in askers:
-                asker.join()
+                _see(truths[number % 2].model_id, look, stand, tally)
+
+
+@contextmanager
+def _asking(look: CompleteLook, stand: Stand, tally: Tally, truths: list[Truth]) -> Iterator[None]:
+    """Have products embedded, and a catalog of the first model ranked, while the block lasts."""
+    catalog, stop = _catalog(stand, truths[0]), threading.Event()
+    rankings = {number: _ranking(look, stand, catalog, number) for number in range(4)}
+    askers = [
+        threading.Thread(target=_embed, args=(look, stand, tally, stop, truths), daemon=True),
+        threading.Thread(
+            target=_rank, args=(look, stand, tally, stop, catalog, rankings), daemon=True
+        ),
+    ]
+    for asker in askers:
+        asker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for asker in askers:
+            asker.join()
+
+
+def _see(model_id: int, look: CompleteLook, stand: Stand, tally: Tally) -> None:
+    """Wait until a model answers."""
+    switched_s = time.monotonic()
+    if until(lambda: _model(look, stand) == model_id, _START_S):
+        tally.recovered(switched_s)
+    else:
+        tally.note("hung", "the other model does not answer")
 
 
 def _model(look: CompleteLook, stand: Stand) -> int | None:
@@ -143,10 +163,10 @@ def _rank(
     stand: Stand,
     tally: Tally,
     stop: threading.Event,
-    wanted: tuple[Catalog, dict[int, list[str]]],
+    catalog: Catalog,
+    rankings: dict[int, list[str]],
 ) -> None:
     """Rank a catalog of the first model: as it does, or a mismatch."""
-    catalog, rankings = wanted
     for number in itertools.cycle(rankings):
         if stop.is_set():
             return
