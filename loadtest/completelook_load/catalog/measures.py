@@ -48,7 +48,7 @@ class Bench:
     def one_category(self, rounds: int) -> Iterator[tuple[float, float]]:
         """The top 10 of one category, and the bare product with its embeddings, a mean of all."""
         query = self._queries[0]
-        for _ in range(rounds):
+        for _ in range(10 * rounds):
             ours = bare = 0.0
             for row, (start, stop) in enumerate(self._rows):
                 ours += _seconds(partial(self._search, query, row))
@@ -57,7 +57,7 @@ class Bench:
 
     def all_categories(self, rounds: int) -> Iterator[tuple[float, float]]:
         """The top 10 of every category, and the bare product with all embeddings."""
-        for _ in range(rounds):
+        for _ in range(10 * rounds):
             ours = _seconds(lambda: self._search_all(self._queries[0]))
             yield ours, _seconds(lambda: self._sorted @ self._queries[0])
 
@@ -148,7 +148,7 @@ class Bench:
         def open_and_rank() -> None:
             rank_scene(self._scenes[0], Catalog.open(self.path))
 
-        for _ in range(rounds):
+        for _ in range(4 * rounds):
             ours = _seconds(open_and_rank)
             with mock.patch("completelook.storage.seal.SealedFile.check"):
                 yield ours, _seconds(open_and_rank)
