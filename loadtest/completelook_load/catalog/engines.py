@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from completelook import Catalog
-from completelook.catalog import write_catalog
-from completelook.catalog.milvus import MilvusCatalog, MilvusTarget, parse_address
-from completelook.catalog.milvus.filters import filter_of
-from completelook.catalog.shards import WHOLE
+from completelook.catalog import WHOLE, write_catalog
+from completelook.catalog.milvus import MilvusCatalog, MilvusTarget, filter_of, parse_address
 from numpy.typing import NDArray
 
 from completelook_load.catalog.shop import CATEGORIES, MODEL_ID, products, unit_vectors

@@ -2,7 +2,8 @@
 
 from completelook.catalog.milvus.accuracy import recall
 from completelook.catalog.milvus.address import is_milvus, parse_address
+from completelook.catalog.milvus.filters import filter_of
 from completelook.catalog.milvus.store import MilvusCatalog
 from completelook.catalog.milvus.target import MilvusTarget
 
-__all__ = ["MilvusCatalog", "MilvusTarget", "is_milvus", "parse_address", "recall"]
+__all__ = ["MilvusCatalog", "MilvusTarget", "filter_of", "is_milvus", "parse_address", "recall"]
