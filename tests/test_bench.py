@@ -19,10 +19,9 @@ from completelook_load.bench import contenders as named
 from completelook_load.bench.app_server import AppServer, as_bytes, contexts_of
 from completelook_load.bench.apps import picture
 from completelook_load.bench.contenders import Figure, measure, ratio
-from completelook_load.bench.cost import spent_s
 from completelook_load.bench.models import load_models
 from completelook_load.bench.page import BENCH_MODULES, Benchmark, write_page
-from completelook_load.bench.sample import Sample, closed_loop, repeat
+from completelook_load.bench.sample import Sample, closed_loop, repeat, spent_s
 from completelook_load.bench.served import product_contenders
 from completelook_load.bench.targets import judge
 

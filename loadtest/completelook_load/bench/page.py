@@ -22,9 +22,8 @@ from completelook_load.bench.contenders import (
     ratio,
     throughput,
 )
-from completelook_load.bench.cost import OTHERS, TRITON
 from completelook_load.bench.machine import Machine, slug
-from completelook_load.bench.sample import Sample
+from completelook_load.bench.sample import OTHERS, TRITON, Sample
 from completelook_load.bench.targets import Target, judge
 
 PAGE = Path("docs/benchmarks.md")

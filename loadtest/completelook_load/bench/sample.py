@@ -1,20 +1,30 @@
-"""One measurement: something done again and again for a while, alone or by many at once."""
+"""One measurement: something done again and again for a while, alone or by many at once.
 
+With what it costs: the processor's time in each process that has a part in it.
+"""
+
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
+import psutil
 from completelook.errors import CompleteLookError, ServerError
-
-from completelook_load.bench.cost import spent_s
 
 # A closed loop goes on until each user has had so many answers on average; the first wave, which
 # meets an idle server, is left out.
 _WAVES = 4
 _LONGEST_S = 120.0
+
+
+CLIENT, TRITON, OTHERS = "client", "tritonserver", "other servers"
+_STUB = "triton_python_backend_stub"
+_INSTANCE = 8  # of a stub's arguments: backbone_0_1, a model's name, group and instance
 
 
 @dataclass(frozen=True)
@@ -107,3 +117,36 @@ class _Loop:
         latencies_s = [latency_s for _, latency_s in measured]
         by_part = {part: each_s / len(answers) for part, each_s in spent_s.items()}
         return Sample.of(len(measured) / span_s, latencies_s, len(self._failures), by_part)
+
+
+@contextmanager
+def spent_s() -> Iterator[Mapping[str, float]]:
+    """Seconds of the processor's time within the block, by part; known when it is left.
+
+    The parts are this process, and of the servers that it has started tritonserver and each model.
+    """
+    spent: defaultdict[str, float] = defaultdict(float)
+    before = _times_s()
+    yield spent
+    for process, (part, time_s) in _times_s().items():
+        spent[part] += time_s - before.get(process, (part, 0.0))[1]
+
+
+def _times_s() -> Mapping[int, tuple[str, float]]:
+    """The part and the time until now of this process and all that come from it, by their ids."""
+    own = psutil.Process()
+    times_s: dict[int, tuple[str, float]] = {}
+    for process in [own, *own.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            user_s, system_s, *_ = process.cpu_times()
+            times_s[process.pid] = (_part(process), user_s + system_s)
+    return times_s
+
+
+def _part(process: psutil.Process) -> str:
+    if process.pid == os.getpid():
+        return CLIENT
+    command: list[str] = process.cmdline()
+    if command and command[0].endswith(_STUB):
+        return command[_INSTANCE].rsplit("_", maxsplit=2)[0]
+    return TRITON if command and command[0].endswith(TRITON) else OTHERS

@@ -24,8 +24,7 @@ from completelook_load.bench.app_server import (
     contexts_of,
 )
 from completelook_load.bench.contenders import Contenders
-from completelook_load.bench.cost import spent_s
-from completelook_load.bench.sample import Sample, closed_loop
+from completelook_load.bench.sample import Sample, closed_loop, spent_s
 
 IN_FLIGHT = (1, 4, 16, 64)
 _PRODUCTS_IN_FLIGHT = 16
