@@ -27,8 +27,10 @@ OTHERS = {
     "--block",
     "--cache-config",
     "--grpc-restricted-protocol",
+    "--milvus",
     "--only",
     "--stage-s",
+    "--ten-million",
 }
 
 
