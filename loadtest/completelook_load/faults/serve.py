@@ -42,7 +42,7 @@ class Serve:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        self.kill()
 
     def start(self) -> None:
         """Start it, without waiting for anything."""

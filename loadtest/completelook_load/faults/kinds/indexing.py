@@ -49,7 +49,7 @@ def kill_index(stand: Stand, tally: Tally, times: int) -> None:
 
 
 def restart_under_index(stand: Stand, tally: Tally, times: int) -> None:
-    """The server is restarted in order, or is killed, under `index`, which waits for the next."""
+    """The server is killed, or restarted in order, under `index`, which waits for the next."""
     catalog = stand.folder / "shop" / "waited.arrow"
     with Serve(stand.repository()) as serve:
         serve.says("ready:", 0, _START_S)
@@ -63,10 +63,10 @@ def restart_under_index(stand: Stand, tally: Tally, times: int) -> None:
             time.sleep(random.uniform(0.0, 1.0))
             said, gone_s = len(serve.lines), time.monotonic()
             if number % 2:
-                serve.server().kill()
-            else:
                 serve.stop()
                 serve.start()
+            else:
+                serve.server().kill()
             tally.injected += 1
             _end(tally, process)
             tally.recovered(gone_s)
