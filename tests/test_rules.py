@@ -1,7 +1,9 @@
 """A merchandiser's rules: what they do, against an oracle that looks at every product in loops."""
 
 import asyncio
+import re
 import tempfile
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -508,6 +510,12 @@ def test_whatever_json_is_given_is_rules_or_a_usage_error(shop, mapping) -> None
     except UsageError:
         return
     assert Rules.of(rules.as_mapping()) == rules
+
+
+def test_the_rules_that_the_docs_show_are_rules() -> None:
+    page = Path(__file__).parents[1] / "docs" / "merchandising.md"
+    blocks = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    assert [len(Rules.of(tomllib.loads(block)).rules) for block in blocks] == [5, 4]
 
 
 def test_rules_that_are_no_text_are_refused(tmp_path) -> None:
