@@ -20,7 +20,10 @@ NOT_OURS: list[Any] = [positive_data_acceptance, negative_data_rejection]
 # Of each operation: a few seconds in all.
 EXAMPLES = 20
 # What a request that is made up says too much of to be answered with more than 422.
-PARTICULAR = ("where", "group_by", "must", "price_column", "rules", "min_compatibility")
+PARTICULAR = (
+    *("where", "group_by", "must", "price_column", "rules", "min_compatibility"),
+    *("ignore", "focus", "budget", "more"),
+)
 
 
 @pytest.fixture
