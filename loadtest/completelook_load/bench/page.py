@@ -13,17 +13,20 @@ from completelook_build.report import made_by, markdown_table, replace_blocks, s
 
 from completelook_load.bench.contenders import (
     EAGER,
+    INDEX,
+    SERVED,
     TORCHSCRIPT_FP16,
     Figure,
     at_batch,
     best,
+    light,
     p50_of,
     p95_of,
     ratio,
     throughput,
 )
 from completelook_load.bench.machine import Machine, slug
-from completelook_load.bench.sample import OTHERS, TRITON, Sample
+from completelook_load.bench.sample import OTHERS, Sample
 from completelook_load.bench.targets import Target, judge
 
 PAGE = Path("docs/benchmarks.md")
@@ -120,7 +123,7 @@ def _cost_lines(rounds: Mapping[str, list[Sample]]) -> Iterator[str]:
             for part in samples[0].spent_s
         }
         for name, samples in rounds.items()
-        if TRITON in samples[0].spent_s
+        if samples[0].spent_s and name.removeprefix(light("")).startswith((SERVED, INDEX))
     }
     if not costs:
         return
