@@ -139,8 +139,11 @@ def test_rules_come_with_their_ledger(start: Start) -> None:
     assert found["ledger"] is None
 
 
-def test_a_receipt_gives_the_same_answer_again(web: httpx.Client, catalog: Catalog) -> None:
-    answer = asked(web, category="Rugs", ignore="0,0,1,0.5").json()
+@pytest.mark.parametrize("path", ["/v1/rank", "/v1/look"])
+def test_a_receipt_gives_the_same_answer_again(
+    web: httpx.Client, catalog: Catalog, path: str
+) -> None:
+    answer = asked(web, path, category="Rugs", ignore="0,0,1,0.5").json()
     receipt = Receipt.from_json(json.dumps(answer["receipt"]))
     assert receipt.picture == answer["scene"]
     found = replay(receipt, catalog)

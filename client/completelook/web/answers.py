@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from completelook.catalog import CategoryTable, Hits, format_model_id
 from completelook.explain import contributions, support
 from completelook.products import Product, as_json
-from completelook.ranking import Calibration, Ledger, Look, Looks, Match, RankedScene
+from completelook.ranking import Calibration, Ledger, Look, Looks, Match, RankedScene, Receipt
 from completelook.triton import SceneEmbedding
 from completelook.web.json_answer import json_bytes
 
@@ -102,6 +102,7 @@ class LookAnswer(SceneAnswer):
     larger_budget: float | None
     left_out: list[str]
     currency: str | None
+    receipt: dict[str, Any] = Field(description="For `completelook replay`.")
 
 
 class ExplainedProduct(BaseModel):
@@ -163,15 +164,12 @@ def ranked(token: str, found: RankedScene) -> bytes:
             for category, matches in found.matches.items()
         ],
     }
-    assert found.receipt is not None
-    # The name of the file alone: where it lies is not for strangers.
-    receipt = replace(found.receipt, catalog=PurePath(found.receipt.catalog).name)
-    return b'%b,"receipt":%b}' % (json_bytes(answer)[:-1], receipt.as_json().encode())
+    return _with_receipt(answer, found.receipt)
 
 
-def looked(token: str, model_id: int, found: Looks) -> dict[str, Any]:
-    """A LookAnswer."""
-    return {
+def looked(token: str, model_id: int, found: Looks) -> bytes:
+    """A LookAnswer, as JSON."""
+    answer = {
         "scene": token,
         "model_id": format_model_id(model_id),
         "looks": [_look(look) for look in found.looks],
@@ -180,6 +178,14 @@ def looked(token: str, model_id: int, found: Looks) -> dict[str, Any]:
         "left_out": list(found.left_out),
         "currency": found.currency,
     }
+    return _with_receipt(answer, found.receipt)
+
+
+def _with_receipt(answer: dict[str, Any], receipt: Receipt | None) -> bytes:
+    assert receipt is not None
+    # The name of the file alone: where it lies is not for strangers.
+    receipt = replace(receipt, catalog=PurePath(receipt.catalog).name)
+    return b'%b,"receipt":%b}' % (json_bytes(answer)[:-1], receipt.as_json().encode())
 
 
 def explained(

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from completelook.ranking import (
     categories_to_rank,
+    complete_photo,
     rank_photos,
     require_look_options,
     require_options,
@@ -77,8 +78,14 @@ async def look(request: Request) -> Response:
     await asyncio.to_thread(require_look_options, catalog, **options)
     names = categories_to_rank(catalog, question.category)
     token, scene = await _scene(service, question, photo)
-    found = await service.look.complete(scene, catalog, names, **options)
-    return json_answer(answers.looked(token, scene.model_id, found))
+    calibration = await service.look.calibration()
+
+    def answered() -> bytes:
+        source = question.url or token
+        found = complete_photo(source, scene, catalog, names, calibration=calibration, **options)
+        return answers.looked(token, scene.model_id, found)
+
+    return json_answer(await asyncio.to_thread(answered))
 
 
 @router.post(
