@@ -558,3 +558,10 @@ def test_what_never_ends_is_not_read(tmp_path):
     ):
         with pytest.raises(ImageError, match=reason):
             load_image(tmp_path / f"{name}.jpg")
+
+
+def test_a_picture_whose_name_is_no_text_is_refused(tmp_path):
+    picture = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xfcm.png"))
+    Image.new("RGB", (8, 8)).save(picture)
+    with pytest.raises(ImageError, match=r"r\?m\.png: its name is not UTF-8: rename it"):
+        load_image(picture)

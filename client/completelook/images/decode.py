@@ -151,6 +151,9 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 def _read(path: Path) -> bytes:
+    shown = str(path).encode("utf-8", "replace").decode()
+    if shown != str(path):  # It would stand in answers, JSON and pages, which are UTF-8.
+        raise ImageError(f"image {shown}: its name is not UTF-8: rename it")
     try:
         # Without waiting for who writes into a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
