@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from completelook.ranking import Effect, Ledger, Match, Ranking
+from completelook.ranking import Effect, Ledger, Match, Move, Ranking
 
 _UNKNOWN = "?"
 
@@ -59,9 +59,13 @@ def _name(effect: Effect) -> str:
 def _moved(effect: Effect) -> str:
     """Products that are shown with the rule and without: those that rise, and how many fall."""
     moved = effect.stayed
-    risen = [f"{m.id} {m.before} to {m.after}" for m in moved if m.before > m.after]  # type: ignore[operator]
+    risen = [f"{m.id} {m.before} to {m.after}" for m in moved if _rises(m)]
     fallen = len(moved) - len(risen)
     return ", ".join([*risen, *([f"{fallen} lower"] if fallen else [])])
+
+
+def _rises(move: Move) -> bool:
+    return move.before is not None and move.after is not None and move.after < move.before
 
 
 def _cost(cost: float | None) -> str:
