@@ -80,7 +80,8 @@ def test_a_closed_loop_keeps_as_many_in_flight_as_it_should() -> None:
     sample = closed_loop(ask, in_flight=4, duration_s=0.1)
 
     assert most == 4
-    assert 0 < sample.images_per_s <= 4 / 0.01
+    # A window of n waves may hold the ends of n + 1: at its shortest, of one, those of two.
+    assert 0 < sample.images_per_s <= 2 * 4 / 0.01
     assert sample.failures == 0
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from completelook.errors import EmbeddedServerError
-from completelook.server import EmbeddedServer
+from completelook.server import EmbeddedServer, embedded
 from completelook.server.installation import TUNING, find_installation
+from completelook.server.ports import wait_until_listening
 from completelook.server.processes.log import ServerLog
 from completelook.server.processes.stubs import Stubs
 from completelook.server.repository import entry_models, read_repository
@@ -119,6 +120,24 @@ def test_server_is_ready_once_an_inference_was_answered_and_leaves_nothing(
         left = traces(server_pid)
         assert len(left) == 3
     assert not any(map(Path.exists, left))
+
+
+def test_server_is_ready_once_it_listens_on_every_port_that_arguments_leave_alone(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+
+    def wait(host: str, port: int, check_alive: Callable[[], None]) -> None:
+        waited.append(f"{host}:{port}")
+        wait_until_listening(host, port, check_alive)
+
+    monkeypatch.setattr(embedded, "wait_until_listening", wait)
+    with EmbeddedServer(repository, http_port=0, **ANY_PORTS) as server:
+        assert waited == [server.grpc_address, server.http_address, server.metrics_address]
+    waited.clear()
+    moved = ["--http-address", "127.0.0.2", "--allow-metrics=false"]
+    with EmbeddedServer(repository, http_port=0, arguments=moved, **ANY_PORTS) as server:
+        assert waited == [server.grpc_address]
 
 
 def test_only_ensembles_are_asked_where_there_are_some(repository: Path) -> None:
@@ -429,7 +448,8 @@ def test_installed_libtorch_backend_is_preferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     program = tritonserver(tmp_path, "libtriton_pytorch.so")
-    monkeypatch.delenv("TRITONSERVER", raising=False)
+    for name in ("TRITONSERVER", *TUNING):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(way, str(program if way == "TRITONSERVER" else program.parent))
     installation = find_installation()
     assert installation.program == program

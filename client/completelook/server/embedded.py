@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -108,7 +108,8 @@ class EmbeddedServer:
         command = [str(installation.program), *installation.arguments, *options, *self._arguments]
         self._process = ServerProcess(command, installation.environment)
         try:
-            wait_until_listening(self._host, self._ports[_GRPC], self._check_starting)
+            for host, port in self._listening_addresses():
+                wait_until_listening(host, port, self._check_starting)
             self._process.watch()
             self._see_it_answer(configs, record)
         except BaseException:
@@ -194,6 +195,16 @@ class EmbeddedServer:
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             *(f"{option}={port}" for option, port in self._ports.items()),
         ]
+
+    def _listening_addresses(self) -> Iterator[tuple[str, int]]:
+        """Where the server will listen, gRPC first; not where `arguments` move or close a port."""
+        hosts = {_GRPC: self._host, _HTTP: self._host, _METRICS: _LOOPBACK}
+        for option, host in hosts.items():
+            service = option.removeprefix("--").removesuffix("-port")
+            elsewhere = (f"--{service}-address", f"--allow-{service}")
+            changed = any(argument.startswith(elsewhere) for argument in self._arguments)
+            if option == _GRPC or (option in self._ports and not changed):
+                yield host, self._ports[option]
 
     def _cache_options(self, configs: Sequence[Any]) -> list[str]:
         """A response cache, where a model wants one and `arguments` do not say which."""

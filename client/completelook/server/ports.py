@@ -28,7 +28,7 @@ def claim_ports(host: str, ports: Mapping[str, int]) -> dict[str, int]:
 
 
 def wait_until_listening(host: str, port: int, check_alive: Callable[[], None]) -> None:
-    """Wait until the server has loaded its models and opened its gRPC port.
+    """Wait until the server has loaded its models and opened a port, gRPC's before all others.
 
     Raises:
         EmbeddedServerError: it has not within ten minutes; or what `check_alive` raises.
