@@ -330,10 +330,17 @@ def test_a_table_of_bad_rows_alone_is_no_error_of_its_own(write):
 
 
 @given(
-    name=st.sampled_from(["shop.csv", "shop.jsonl", "shop.json", "shop.tsv", "shop.csv.gz"]),
+    name=st.sampled_from(
+        ["shop.csv", "shop.jsonl", "shop.json", "shop.tsv", "shop.csv.gz", "shop.xml"]
+    ),
     text=st.one_of(
         st.binary(max_size=200),
         st.text('id,mageoctry"\t\n\r;|1\0é{}[]:', max_size=200).map(str.encode),
+        st.lists(
+            st.sampled_from(["<item>", "</item>", "<id>", "</id>", "1", "&a;", "<a b='", "'>"])
+        )
+        .map("".join)
+        .map(str.encode),
         st.text('12,.jpgRus"\n\r;\0é', max_size=200).map(lambda cells: (HEADER + cells).encode()),
     ),
 )

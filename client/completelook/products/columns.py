@@ -130,9 +130,9 @@ def _arranged(
 ) -> pa.Table:
     import pyarrow.compute as pc
 
-    columns = {ours: _as_text(source, chosen[ours], table) for ours in REQUIRED}
+    columns = {ours: _as_text(source, ours, chosen[ours], table) for ours in REQUIRED}
     if second is not None:
-        fallback = _as_text(source, second, table)
+        fallback = _as_text(source, "category", second, table)
         # A number of Google's taxonomy is no name that a model could know.
         given = pc.coalesce(columns["category"], pa.scalar(""))
         is_no_name = pc.match_substring_regex(given, "^[0-9]*$")
@@ -143,8 +143,11 @@ def _arranged(
     return pa.table({**columns, **own})
 
 
-def _as_text(source: object, name: str, table: pa.Table) -> Any:
-    """A required column as text: whole numbers as they are written, other kinds refused."""
+def _as_text(source: object, ours: str, name: str, table: pa.Table) -> Any:
+    """A required column as text: whole numbers as they are written, other kinds refused.
+
+    Of several ids or categories in a cell the first counts, several pictures stay a list.
+    """
     import pyarrow.compute as pc
 
     column: Any = table[name]
@@ -160,11 +163,16 @@ def _as_text(source: object, name: str, table: pa.Table) -> Any:
             raise _no_text(source, name, kind) from None
         kind = column.type
     if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
-        texts = [None if cell is None else json.dumps(cell) for cell in column.to_pylist()]
+        written = json.dumps if ours == "image" else _first
+        texts = [written(cell) if cell else None for cell in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])
     if not any(holds(kind) for holds in _TEXT_OR_WHOLE):
         raise _no_text(source, name, kind)
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
+
+
+def _first(cell: list[str]) -> str:
+    return cell[0]
 
 
 def _no_text(source: object, name: str, kind: pa.DataType) -> TableError:

@@ -14,6 +14,7 @@ from completelook.contract import CATEGORY_SEPARATOR
 from completelook.errors import TableError
 from completelook.products.columns import REQUIRED, name_columns
 from completelook.products.delimited import read_delimited
+from completelook.products.dialect import opened
 from completelook.products.folder import read_folder
 from completelook.products.pictures import full_images
 from completelook.products.records import (
@@ -26,6 +27,7 @@ from completelook.products.records import (
     read_json,
     read_parquet,
 )
+from completelook.products.xml_feed import read_xml
 
 # A path, a pyarrow, pandas or polars table, or products one by one.
 ProductSource = str | Path | Iterable[Product | Mapping[str, Any]] | Any
@@ -39,20 +41,20 @@ _READERS = {
     ".ndjson": read_json,
     ".json": read_json,
     ".xlsx": read_excel,
+    ".xml": read_xml,
 }
 # How files begin that are no tables, whatever their name says.
 _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook of before 2007 (.xls): save it as .xlsx or CSV UTF-8",
     b"<!doctype html": "a web page, such as one that asks to log in: download the export anew",
     b"<html": "a web page, such as one that asks to log in: download the export anew",
-    b"<?xml": "XML: export it as CSV or tab-separated text",
-    b"<rss": "XML: export it as CSV or tab-separated text",
     b"%pdf": "a PDF: export it as CSV",
     b"arrow1": "an Arrow file: save it as Parquet, or give the table in Python",
 }
 _EXPECTED = (
-    "expected a table (.csv, .tsv, .txt, also with .gz, .jsonl, .ndjson, .json, .parquet, .xlsx) "
-    "with columns id, image and category, or a folder with one sub-folder of pictures per category"
+    "expected a table (.csv, .tsv, .txt, .jsonl, .ndjson, .json, .xml, each also with .gz, "
+    ".parquet, .xlsx) with columns id, image and category, or a folder with one sub-folder of "
+    "pictures per category"
 )
 # How pandas, databases and spreadsheets write that there is nothing.
 _NOTHING = {"", "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "nat"}
@@ -118,7 +120,7 @@ def _read_path(path: Path) -> Rows:
 
 def _reader_by_content(path: Path) -> Callable[[Path], Rows] | None:
     """What reads a file that is not what its name says, if it shows. Raises TableError."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(512)
     if start.startswith(b"PK\x03\x04"):
         if _is_workbook(path):
@@ -127,6 +129,8 @@ def _reader_by_content(path: Path) -> Callable[[Path], Rows] | None:
     if start.startswith(b"PAR1"):
         return read_parquet
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<?xml", b"<rss", b"<feed")):
+        return read_xml
     for beginning, what in _OTHER_KINDS.items():
         if text.startswith(beginning):
             raise TableError(f"{path}: is {what}")

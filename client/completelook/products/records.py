@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from completelook.errors import TableError
+from completelook.products.dialect import opened
 
 _MOST_BEFORE = 50  # rows of a sheet, titles and remarks, before its header
 _NO_MAPPING = "not an object with columns"
@@ -184,7 +185,8 @@ def _column(values: list[Any]) -> Any:
 
 
 def _json_text(path: Path) -> str:
-    content = path.read_bytes()
+    with opened(path) as file:
+        content = file.read()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return content.decode(encoding)
