@@ -44,7 +44,7 @@ def test_what_stands_above_the_header_is_left_and_rows_keep_their_numbers(
         write(f"{before}{HEADER}1,a.jpg,Rugs\n\n,,\n2,b.jpg\n3,c.jpg,Rugs\n\n")
     )
     assert products.table["id"].to_pylist() == ["1", "3"]
-    assert products.rows == (header_row + 1, header_row + 5)
+    assert list(products.rows) == [header_row + 1, header_row + 5]
     assert [skip.row for skip in products.skipped] == [header_row + 4]
     assert f"header in row {header_row}" in products.notes[0]
 
@@ -113,7 +113,7 @@ def test_a_workbooks_table_may_stand_on_another_sheet_below_a_title(tmp_path, na
         book.save(file)
     products = read_products(tmp_path / name)
     assert products.table["id"].to_pylist() == ["007"]
-    assert products.rows == (4,)
+    assert list(products.rows) == [4]
     assert products.notes == ("read from sheet 'Products', header in row 3",)
 
 

@@ -29,7 +29,7 @@ from completelook.errors import (
     UsageError,
 )
 from completelook.files import replacing
-from completelook.products import ProductSource, Skip
+from completelook.products import ProductSource, Skip, only, taken
 from completelook.storage import Embeddings, are_unit, changing, check_replaceable, writing
 
 OnError = Literal["skip", "fail"]
@@ -108,6 +108,7 @@ def index(
             f"row {first.row}: {first.reason}, and {len(products.skipped) - 1} more that cannot be "
             "indexed: mend them, or leave them out with --on-error skip"
         )
+    pa.default_memory_pool().release_unused()  # what preparing has left there
     # A blank picture tells which weights answer, or that none do, before the work begins.
     model_id = look.embed_product(_BLANK).model_id
     with target.changing(), Ledger(ledger_path(catalog, shard), model_id) as ledger:
@@ -149,7 +150,7 @@ class _Run:
         on_error: OnError,
         in_flight: int,
     ) -> None:
-        self.products = shipment.table.combine_chunks()
+        self.products = shipment.table
         self.model_id = model_id
         self.ledger = ledger
         self.skips: dict[int, Skip] = {}
@@ -301,16 +302,18 @@ def _write(target: _ArrowTarget | MilvusTarget, run: _Run, categories: tuple[str
 
     What the target cannot hold is skipped as well.
     """
-    kept = [row for row in range(len(run.products)) if row not in run.skips]
-    products = run.products.take(kept) if run.skips else run.products
+    is_kept = np.ones(len(run.products), np.bool_)
+    is_kept[[*run.skips]] = False
+    products = only(run.products, is_kept)
     images: Any = products["image"]
 
     def embeddings(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return run.ledger.vectors(images.take(pa.array(rows)).to_pylist())  # [n, 128]
+        return run.ledger.vectors(taken(images, rows).to_pylist())  # [n, 128]
 
     refused = target.write(products, embeddings, model_id=run.model_id, categories=categories)
+    kept = np.flatnonzero(is_kept)
     for place, reason in refused.items():
-        run.skip(kept[place], reason)
+        run.skip(int(kept[place]), reason)
 
 
 def _write_failures(listing: Path, skipped: tuple[Skip, ...]) -> None:

@@ -1,8 +1,9 @@
 """A shipment: what a shop's products become before any is embedded, all problems told at once."""
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -16,7 +17,7 @@ from completelook.catalog.categories import CategoryTable
 from completelook.catalog.category_map import in_model_names, read_category_map
 from completelook.catalog.shards import Shard
 from completelook.images import is_url
-from completelook.products import Products, ProductSource, Skip, read_products
+from completelook.products import Products, ProductSource, Skip, only, read_products
 
 # What people write in place of a path, behind the folder of the table.
 _ADDRESS = re.compile(r"(?:^|/)(?:(data):|([a-z][a-z0-9+]+):/)", re.IGNORECASE)
@@ -32,7 +33,7 @@ class Shipment:
     """
 
     table: pa.Table  # id, image, category, then the shop's own
-    rows: tuple[int, ...]  # of each product, as a spreadsheet counts them
+    rows: Sequence[int]  # of each product, as a spreadsheet counts them
     skipped: tuple[Skip, ...]
     unknown_categories: Mapping[str, int]  # products per category the model does not know
     categories: tuple[str, ...]  # the model's
@@ -46,14 +47,14 @@ class Shipment:
 
 def in_shard(shipment: Shipment, shard: Shard) -> Shipment:
     """The part of a shipment that is in a shard; with the others' it is the whole."""
-    is_in = [shard.holds(str(each)) for each in shipment.table["id"]]
-    table = shipment.table.filter(pa.array(is_in, pa.bool_()))
+    is_in = np.fromiter((shard.holds(str(each)) for each in shipment.table["id"]), np.bool_)
+    table = only(shipment.table, is_in)
     counts = Counter(str(each) for each in table["category"])
     unknown = shipment.unknown_categories
     return replace(
         shipment,
         table=table,
-        rows=tuple(compress(shipment.rows, is_in)),
+        rows=array("q", compress(shipment.rows, is_in)),
         skipped=tuple(skip for skip in shipment.skipped if shard.holds(skip.id)),
         unknown_categories={name: counts[name] for name in unknown if counts[name]},
     )
@@ -75,20 +76,24 @@ def prepare(
     is_there = np.fromiter((_is_there(str(each)) for each in products.table["image"]), np.bool_)
     there, rows = products.table, products.rows
     if not is_there.all():
-        there, rows = there.filter(pa.array(is_there)), tuple(compress(rows, is_there))
+        there, rows = only(there, is_there), array("q", compress(rows, is_there))
     table = CategoryTable(categories)
     told = {} if category_map is None else read_category_map(category_map, table)
-    given: Any = there["category"].combine_chunks().dictionary_encode()
+    given: Any = there["category"].dictionary_encode().combine_chunks()
     own: list[str] = given.dictionary.to_pylist()
     names = in_model_names(own, table, told)
-    known: Any = pa.array([names.get(name, name) for name in own], pa.string())
     held = np.bincount(given.indices.to_numpy(), minlength=len(own)).tolist()
     counts = Counter(
         {name: count for name, count in zip(own, held, strict=True) if name not in names}
     )
-    place = there.column_names.index("category")
+    known = [names.get(name, name) for name in own]
+    if known != own:
+        place = there.column_names.index("category")
+        there = there.set_column(
+            place, "category", pa.array(known, pa.string()).take(given.indices)
+        )
     return Shipment(
-        table=there.set_column(place, "category", known.take(given.indices)),
+        table=there,
         rows=rows,
         skipped=_with_missing(products, is_there),
         unknown_categories=dict(counts.most_common()),

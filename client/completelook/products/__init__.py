@@ -10,6 +10,7 @@ from completelook.products.readings import (
     read_truth,
 )
 from completelook.products.records import Product, Skip, as_json
+from completelook.products.tables import changed, only, order_of, taken
 
 __all__ = [
     "Amount",
@@ -19,9 +20,13 @@ __all__ = [
     "Skip",
     "aligned",
     "as_json",
+    "changed",
+    "only",
+    "order_of",
     "read_amount",
     "read_cells",
     "read_moment",
     "read_products",
     "read_truth",
+    "taken",
 ]

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from completelook.errors import TableError
 from completelook.products.records import Rows
+from completelook.products.tables import changed
 
 REQUIRED = ("id", "image", "category")
 
@@ -168,7 +169,7 @@ def _as_text(source: object, ours: str, name: str, table: pa.Table) -> Any:
         return pa.chunked_array([pa.array(texts, pa.string())])
     if not any(holds(kind) for holds in _TEXT_OR_WHOLE):
         raise _no_text(source, name, kind)
-    return pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return changed(column.cast(pa.string()), pc.utf8_trim_whitespace)
 
 
 def _first(cell: list[str]) -> str:

@@ -6,7 +6,8 @@ leading zeros, the size 1e5 and the name 007 stay text.
 
 import codecs
 import io
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -38,7 +39,9 @@ def read_delimited(path: Path) -> Rows:
     table, repeated = _parse(path, dialect, skipped)
     first = dialect.lines_before + 2
     rows = range(first, first + table.num_rows + len(skipped))
-    numbers = [number for number in rows if number not in skipped]
+    numbers: Sequence[int] = rows
+    if skipped:
+        numbers = array("q", (number for number in rows if number not in skipped))
     if dialect.has_broken_lines:
         table, numbers = _without_broken(table, numbers, skipped, dialect)
     table, numbers = _without_open_quote(path, table, numbers, skipped, dialect)
@@ -205,7 +208,7 @@ def _kept_columns(
     return kept, tuple(repeated)
 
 
-def _without_empty(table: pa.Table, numbers: list[int]) -> tuple[pa.Table, list[int]]:
+def _without_empty(table: pa.Table, numbers: Sequence[int]) -> tuple[pa.Table, Sequence[int]]:
     """Rows that hold nothing are left by spreadsheets, and nobody misses them."""
     import pyarrow.compute as pc
 
@@ -222,8 +225,8 @@ def _without_empty(table: pa.Table, numbers: list[int]) -> tuple[pa.Table, list[
 
 
 def _without_open_quote(
-    path: Path, table: pa.Table, numbers: list[int], skipped: dict[int, str], dialect: Dialect
-) -> tuple[pa.Table, list[int]]:
+    path: Path, table: pa.Table, numbers: Sequence[int], skipped: dict[int, str], dialect: Dialect
+) -> tuple[pa.Table, Sequence[int]]:
     """Without a last row whose quote is never closed, so that it holds all rows behind it."""
     if not (dialect.quoted and len(table)):
         return table, numbers
@@ -247,8 +250,8 @@ def _ends_with_quote(path: Path, dialect: Dialect) -> bool:
 
 
 def _without_broken(
-    table: pa.Table, numbers: list[int], skipped: dict[int, str], dialect: Dialect
-) -> tuple[pa.Table, list[int]]:
+    table: pa.Table, numbers: Sequence[int], skipped: dict[int, str], dialect: Dialect
+) -> tuple[pa.Table, Sequence[int]]:
     import pyarrow.compute as pc
 
     broken = pa.array([False] * table.num_rows, pa.bool_())

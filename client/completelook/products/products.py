@@ -1,8 +1,10 @@
 """Products to embed, from whatever a shop has: each is either there or skipped with its reason."""
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from completelook.products.records import (
     read_json,
     read_parquet,
 )
+from completelook.products.tables import only, order_of, taken
 from completelook.products.xml_feed import read_xml
 
 # A path, a pyarrow, pandas or polars table, or products one by one.
@@ -58,6 +61,7 @@ _EXPECTED = (
 )
 # How pandas, databases and spreadsheets write that there is nothing.
 _NOTHING = {"", "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "nat"}
+_ROWS_AT_ONCE = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Products:
     """
 
     table: pa.Table
-    rows: tuple[int, ...]  # of each product, as a spreadsheet counts them
+    rows: Sequence[int]  # of each product, as a spreadsheet counts them
     skipped: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()  # how the source was understood, a line each
 
@@ -158,34 +162,20 @@ def _read_object(source: Any) -> Rows:
 def _checked(rows: Rows, folder: Path) -> Products:
     """Each row a product or skipped, with everything that is wrong with it in one reason.
 
-    Columns are looked at as a whole, and rows one by one only where something is wrong: a million
-    Python texts take more memory than the table.
+    Columns are looked at many rows at a time, and rows one by one only where something is wrong: a
+    million Python texts take more memory than the table.
     """
     columns = {name: _texts(rows.table, name) for name in REQUIRED}
-    is_bad = _incomplete(columns)  # [N]
-    whole = np.flatnonzero(~is_bad)
-    _, places = np.unique(_codes(columns["id"])[whole], return_index=True)
-    first = whole[places]  # the first whole row of each id
-    kept = np.sort(first)
-    skipped = list(rows.skipped)
-    if len(kept) < len(is_bad):
-        first_of = dict(
-            zip(columns["id"].take(pa.array(first)).to_pylist(), first.tolist(), strict=True)
-        )
-        for place in np.setdiff1d(np.arange(len(is_bad)), kept).tolist():
-            product = {name: column[place].as_py() for name, column in columns.items()}
-            reason = _problem(**product)
-            before = first_of.get(product["id"])
-            if before is not None and before < place:
-                other = {name: column[before].as_py() for name, column in columns.items()}
-                repeated = _repeated(product, other, rows.numbers[before])
-                reason = f"{reason}, and {repeated}" if reason else repeated
-            skipped.append(Skip(rows.numbers[place], product["id"], product["image"], reason))
-    is_whole = len(kept) == rows.table.num_rows
-    table = rows.table if is_whole else rows.table.take(pa.array(kept, pa.int64()))
+    is_kept = ~_incomplete(columns)  # [N], whole rows at first
+    whole = np.flatnonzero(is_kept)
+    order, repeats = order_of(only(pa.table(columns), is_kept)["id"])
+    is_kept[whole[order[repeats]]] = False  # The first whole row of each id stays.
+    table, numbers, skipped = rows.table, rows.numbers, rows.skipped
+    if not is_kept.all():
+        skipped = (*skipped, *_skips(rows, columns, is_kept))
+        table, numbers = only(table, is_kept), array("q", compress(numbers, is_kept))
     images, lists = full_images(folder, table["image"])
     table = table.set_column(table.column_names.index("image"), "image", images)
-    numbers = tuple(rows.numbers if is_whole else (rows.numbers[place] for place in kept))
     skips = tuple(sorted(skipped, key=lambda skip: skip.row))
     notes = rows.notes
     if lists:
@@ -193,23 +183,39 @@ def _checked(rows: Rows, folder: Path) -> Products:
     return Products(table, numbers, skips, notes)
 
 
+def _skips(rows: Rows, columns: Mapping[str, Any], is_kept: NDArray[np.bool_]) -> Iterator[Skip]:
+    """The rows that are not kept, each with everything that is wrong with it."""
+    import pyarrow.compute as pc
+
+    places = np.flatnonzero(~is_kept)
+    own = {name: taken(column, places).to_pylist() for name, column in columns.items()}
+    ids: Any = pc.unique(pa.array(own["id"], pa.string()))
+    codes = pc.index_in(columns["id"], value_set=ids).fill_null(-1).to_numpy()  # [N]
+    held = np.flatnonzero(is_kept & (codes >= 0))
+    kept_of = dict(zip(codes[held].tolist(), held.tolist(), strict=True))
+    for place, *cells in zip(places.tolist(), *own.values(), strict=True):
+        product = dict(zip(own, cells, strict=True))
+        reason = _problem(**product)
+        before = kept_of.get(int(codes[place]))
+        if before is not None and before < place:
+            first = {name: column[before].as_py() for name, column in columns.items()}
+            repeated = _repeated(product, first, rows.numbers[before])
+            reason = f"{reason}, and {repeated}" if reason else repeated
+        yield Skip(rows.numbers[place], product["id"], product["image"], reason)
+
+
 def _incomplete(columns: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Which rows lack an id, a picture or a category, [N]."""
     import pyarrow.compute as pc
 
     nothing = pa.array(sorted(_NOTHING))
-    is_bad: Any = pc.equal(columns["id"], pa.scalar(""))
-    for name in ("image", "category"):
-        is_bad = pc.or_(is_bad, pc.is_in(pc.utf8_lower(columns[name]), value_set=nothing))
-    bad: NDArray[np.bool_] = is_bad.to_numpy()
-    return bad
-
-
-def _codes(column: Any) -> NDArray[np.int32]:
-    """A number for each different text of a column, [N]."""
-    encoded: Any = column.combine_chunks().dictionary_encode()
-    codes: NDArray[np.int32] = encoded.indices.to_numpy()
-    return codes
+    parts = []
+    for batch in pa.table(columns).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        is_bad: Any = pc.equal(batch["id"], pa.scalar(""))
+        for name in ("image", "category"):
+            is_bad = pc.or_(is_bad, pc.is_in(pc.utf8_lower(batch[name]), value_set=nothing))
+        parts.append(is_bad.to_numpy(zero_copy_only=False))
+    return np.concatenate([np.empty(0, np.bool_), *parts])
 
 
 def _problem(id: str, image: str, category: str) -> str:  # noqa: A002 - the column's name

@@ -1,5 +1,6 @@
 """The file of a catalog: Arrow's, sealed, sorted by category and id, read where it is touched."""
 
+from completelook.storage.batch import Embeddings
 from completelook.storage.content import (
     RESERVED,
     Content,
@@ -9,7 +10,6 @@ from completelook.storage.content import (
 )
 from completelook.storage.nearest import ROUNDING, largest, nearest_rows, products_with
 from completelook.storage.writer import (
-    Embeddings,
     changing,
     check_replaceable,
     write_file,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError
 from completelook.images import is_url
-from completelook.products import Product
+from completelook.products import Product, order_of
 from completelook.storage.seal import SealedFile
 
 _FEW = 100  # rows whose products are read at once, and their cells one by one
@@ -173,7 +173,7 @@ class Content:
                 require_embeddings(table["id"].slice(first, len(vectors)), vectors)
         if not is_sorted:
             raise self.file.damaged("a catalog whose rows are not sorted by category and id")
-        require_unique(self.file.path, table["id"])
+        order_of_unique(self.file.path, table["id"])
         self.file.require_unchanged()
 
     def _batch_of(self, row: int) -> int:
@@ -310,11 +310,13 @@ def require_embeddings(ids: Any, embeddings: NDArray[np.float32]) -> None:
         )
 
 
-def require_unique(path: Path, ids: Any) -> None:
-    """Raises CatalogError for a column of ids in which one is repeated."""
-    import pyarrow.compute as pc
+def order_of_unique(path: Path, ids: Any) -> NDArray[np.int64]:
+    """The rows in the order of a column of ids, [N]. Raises CatalogError where one is repeated."""
+    order, repeats = order_of(ids)
+    if repeats.any():
+        import pyarrow.compute as pc
 
-    if len(pc.unique(ids)) < len(ids):
         values, counts = pc.value_counts(ids).flatten()
         repeated = values[int(np.argmax(counts))].as_py()
         raise CatalogError(f"{path}: ids must be unique among the products, {repeated!r} is not")
+    return order

@@ -16,7 +16,7 @@ import mmap
 import os
 import struct
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,7 @@ class Sealing(io.RawIOBase):
         self._checksums: list[int] = []
         self._checksum = 0
         self._held: bytearray | None = None
+        self._instead: dict[int, Iterable[NDArray[Any]]] = {}  # by a buffer's address
 
     def tell(self) -> int:
         return self._position
@@ -159,11 +160,22 @@ class Sealing(io.RawIOBase):
         self._file.close()
         super().close()
 
+    def put_instead(self, buffer: pa.Buffer, pieces: Iterable[NDArray[Any]]) -> None:
+        """Let pieces be written in the place of a buffer, which then need not be in memory."""
+        self._instead[buffer.address] = pieces
+
     def write(self, content: Any) -> int:
-        view = memoryview(content).cast("B")
+        # pyarrow's writer hands on a column's buffer as it is.
+        address = content.address if isinstance(content, pa.Buffer) else None
+        for piece in self._instead.pop(address or 0, (content,)):
+            view: Any = memoryview(piece)
+            self._write(view.cast("B"))
+        return len(memoryview(content))
+
+    def _write(self, view: memoryview) -> None:
         if self._held is not None:
             self._held += view
-            return len(view)
+            return
         self._put(view)
         done = 0
         while done < len(view):
@@ -173,7 +185,6 @@ class Sealing(io.RawIOBase):
             self._position += len(piece)
             if self._position % BLOCK_BYTES == 0:
                 self._end_block()
-        return len(view)
 
     def seal(self, writer: Any, directory: Mapping[str, Any]) -> None:
         """Close the Arrow writer, and put the seal before the footer that it writes."""

@@ -1,6 +1,6 @@
 """Writing a catalog's file: sorted, checked and sealed, a record batch at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from glob import escape
 from itertools import pairwise
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from completelook.contract import EMBEDDING_SIZE
 from completelook.errors import CatalogError
 from completelook.files import locked, replacing
+from completelook.products import changed
+from completelook.storage.batch import Embeddings, write_batch
 from completelook.storage.content import (
     RESERVED,
     Content,
     Directory,
-    require_embeddings,
-    require_unique,
+    order_of_unique,
 )
 from completelook.storage.seal import Sealing
 
@@ -28,9 +29,6 @@ _BATCH_ROWS = 1 << 16
 # Of the shop's columns: a batch holds at most 2 GB of text a column.
 _BATCH_BYTES = 1 << 27
 _READ_ONLY = 0o444
-
-# Embeddings [n, 128] of some rows of the products.
-Embeddings = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
 def write_file(
@@ -49,19 +47,18 @@ def write_file(
     """
     check_replaceable(path)
     table = _arranged(path, products)
-    require_unique(path, table["id"])
-    order, held = _order(table)
+    order, held = _order(path, table)
     vectors = pa.list_(pa.float16() if half else pa.float32(), EMBEDDING_SIZE)
     schema = table.schema.append(pa.field("embedding", vectors)).with_metadata(metadata)
     with writing(path), replacing(path) as beside:
         _remove_leftovers(path)
+        pa.default_memory_pool().release_unused()  # what sorting has left there
         with Sealing(beside) as file:
             writer = pa.ipc.new_file(file, schema)
             batches = []
             for first, stop in _batches(table, held):
                 batches.append((first, file.tell()))
-                rows = order[first:stop]
-                writer.write_batch(_batch(schema, table, embeddings, rows))
+                write_batch(file, writer, schema, table, embeddings, order[first:stop])
             file.seal(writer, vars(Directory(len(table), batches, held)))
         # Whom nothing else warns of `cp` over a catalog that is being read, that does.
         beside.chmod(beside.stat().st_mode & _READ_ONLY)
@@ -121,37 +118,34 @@ def _arranged(path: Path, products: pa.Table) -> pa.Table:
         columns[name] = products[name].cast(pa.string())
         if columns[name].null_count:
             raise CatalogError(f"{path}: a product without {name!r}")
-    # Below the catalog's folder an image is stored relative to it.
     folder = str(path.parent.resolve()).rstrip("/") + "/"
-    below: Any = pc.starts_with(columns["image"], folder)
-    if pc.any(below).as_py():
-        relative = pc.utf8_ltrim(pc.utf8_slice_codeunits(columns["image"], len(folder)), "/")
-        columns["image"] = pc.if_else(below, relative, columns["image"])
+
+    def relative(images: Any) -> Any:
+        """Below the catalog's folder an image is stored relative to it."""
+        within = pc.utf8_ltrim(pc.utf8_slice_codeunits(images, len(folder)), "/")
+        return pc.if_else(pc.starts_with(images, folder), within, images)
+
+    columns["image"] = changed(columns["image"], relative)
     columns |= {name: products[name] for name in products.column_names if name not in columns}
     # Every batch has the same dictionaries, as the file wants it.
-    return pa.table(columns).unify_dictionaries().combine_chunks()
+    return pa.table(columns).unify_dictionaries()
 
 
-def _order(table: pa.Table) -> tuple[NDArray[np.int64], list[tuple[str, int]]]:
-    """The rows sorted by category, then id, and where in this order each category begins."""
-    import pyarrow.compute as pc
+def _order(path: Path, table: pa.Table) -> tuple[NDArray[np.int64], list[tuple[str, int]]]:
+    """The rows sorted by category, then id, and where in this order each category begins.
 
-    categories: Any = table["category"].combine_chunks()
-    encoded = categories.dictionary_encode()
+    Raises CatalogError where an id is repeated.
+    """
+    encoded: Any = table["category"].dictionary_encode().combine_chunks()
     names: list[str] = encoded.dictionary.to_pylist()
-    place = np.empty(len(names), np.int32)
     by_name = sorted(range(len(names)), key=names.__getitem__)
+    place = np.empty(len(names), np.min_scalar_type(len(names)))
     place[by_name] = np.arange(len(names))
     codes = place[encoded.indices.to_numpy()]  # [N]
-    order = np.argsort(codes, kind="stable")  # [N]
+    by_id = order_of_unique(path, table["id"])  # [N]
+    order = by_id[np.argsort(codes[by_id], kind="stable")]  # [N]
     stops = np.bincount(codes).cumsum().tolist()
-    held = list(zip((names[row] for row in by_name), [0, *stops[:-1]], strict=True))
-    ids = table["id"]
-    for (_, first), stop in zip(held, stops, strict=True):
-        rows = order[first:stop]
-        by_id: Any = pc.sort_indices(ids.take(pa.array(rows)))
-        order[first:stop] = rows[by_id.to_numpy()]
-    return order, held
+    return order, list(zip((names[row] for row in by_name), [0, *stops[:-1]], strict=True))
 
 
 def _batches(table: pa.Table, held: list[tuple[str, int]]) -> Iterator[tuple[int, int]]:
@@ -167,18 +161,3 @@ def _batches(table: pa.Table, held: list[tuple[str, int]]) -> Iterator[tuple[int
             yield first, first + most
             first += most
     yield first, len(table)
-
-
-def _batch(
-    schema: pa.Schema, table: pa.Table, embeddings: Embeddings, rows: NDArray[np.int64]
-) -> pa.RecordBatch:
-    taken: Any = pa.array(rows)
-    part = table.take(taken)
-    vectors = embeddings(rows)  # [n, 128]
-    require_embeddings(part["id"], vectors)
-    is_half = pa.types.is_float16(schema.field("embedding").type.value_type)
-    precision = np.float16 if is_half else np.float32
-    numbers = pa.array(np.ascontiguousarray(vectors, precision).reshape(-1))  # [n * 128]
-    columns: list[Any] = [column.combine_chunks() for column in part.columns]
-    columns.append(pa.FixedSizeListArray.from_arrays(numbers, EMBEDDING_SIZE))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
