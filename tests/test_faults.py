@@ -87,9 +87,9 @@ def test_a_page_has_a_row_for_each_fault_and_names_what_went_wrong(tmp_path):
     bad = Tally(injected=20, lost=1, problems=["lost: a product"])
     figures, page = tmp_path / "figures.json", tmp_path / "page.md"
     page.write_text("before\n<!-- begin faults -->\n<!-- end faults -->\nafter\n")
-    keep(figures, "reset", bad, "a machine")
-    keep(figures, "reset", good, "a machine")
-    keep(figures, "kill-stub", bad, "a machine")
+    keep(figures, "reset", bad)
+    keep(figures, "reset", good)
+    keep(figures, "kill-stub", bad)
     write_page(page, figures)
     text = page.read_text()
     assert "| reset | 20 | 7 | 2 | 0 | 0 | 0 | 0 | 0 | 2.0 s | 3.0 s |" in text

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier, Thread
@@ -21,6 +23,7 @@ from completelook import Catalog, CompleteLook, PicturePolicy, Receipt, SceneEmb
 from completelook.ranking import Rules, Steering, replay
 from completelook.server import EmbeddedServer
 from completelook.web import Limits, Settings
+from completelook.web.json_answer import json_bytes
 from fakes import CALIBRATION, CATEGORIES, MODEL_ID, FakeTriton, axis, make_catalog, picture
 from PIL import Image
 from toys import owners_client
@@ -37,6 +40,12 @@ def photo(red: int = 3, form: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     picture(red, (64, 40)).save(buffer, form)
     return buffer.getvalue()
+
+
+def test_a_shops_cells_are_json_whatever_they_hold() -> None:
+    cells = [1.5, float("nan"), Decimal("9.90"), date(2026, 3, 1), datetime(2026, 3, 1, 8), ("ä",)]
+    wanted = [1.5, None, "9.90", "2026-03-01", "2026-03-01 08:00:00", ["ä"]]
+    assert json.loads(json_bytes(cells)) == wanted
 
 
 @pytest.fixture

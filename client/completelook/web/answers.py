@@ -1,6 +1,6 @@
 """What is answered: matches and looks without a server's path, each with a schema of its own."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from completelook.catalog import CategoryTable, Hits, format_model_id
 from completelook.explain import contributions, support
-from completelook.products import Product, as_json
+from completelook.products import Product
 from completelook.ranking import Calibration, Ledger, Look, Looks, Match, RankedScene, Receipt
 from completelook.triton import SceneEmbedding
 from completelook.web.json_answer import json_bytes
@@ -175,7 +175,7 @@ def looked(token: str, model_id: int, found: Looks) -> bytes:
         "looks": [_look(look) for look in found.looks],
         "with_more": None if found.with_more is None else _look(found.with_more),
         "larger_budget": found.larger_budget,
-        "left_out": list(found.left_out),
+        "left_out": found.left_out,
         "currency": found.currency,
     }
     return _with_receipt(answer, found.receipt)
@@ -226,7 +226,7 @@ def described(product: Product) -> dict[str, Any]:
         "id": product.id,
         "category": product.category,
         "picture": picture_url(product.id),
-        "product": as_json(product.columns),
+        "product": product.columns,
     }
 
 
@@ -245,17 +245,17 @@ def _match(match: Match) -> dict[str, Any]:
         "global_distance": match.global_distance,
         "local_distance": match.local_distance,
         "compatibility": match.compatibility,
-        "product": as_json(match.product),
-        "folded": list(match.folded),
+        "product": match.product,
+        "folded": match.folded,
         "model_rank": match.model_rank,
-        "moved_by": list(match.moved_by),
+        "moved_by": match.moved_by,
     }
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:
     return {
         "model": [_match(match) for match in ledger.model],
-        "effects": [asdict(effect) for effect in ledger.effects],
+        "effects": ledger.effects,
         "unit": ledger.unit,
         "cost": ledger.cost,
     }

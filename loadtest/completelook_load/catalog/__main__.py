@@ -1,6 +1,5 @@
 """`make bench-catalog`: a million products beside what is bare of them, into docs/catalog.md."""
 
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from completelook_load.catalog.engines import compared
 from completelook_load.catalog.measures import Bench, index_memory_mib, rank_memory_mib
 from completelook_load.catalog.page import FIGURES, PAGE, Figures, Row, write_page
 from completelook_load.inputs import REPORTS
+from completelook_load.processes import machine
 
 
 def main(
@@ -97,11 +97,9 @@ def _rows(folder: Path, count: int, rounds: int) -> list[Row]:
 
 
 def _machine(count: int) -> dict[str, str]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     software = ", ".join(f"{name} {version(name)}" for name in ("numpy", "pyarrow"))
     return {
-        "CPU": f"{len(os.sched_getaffinity(0))} cores of {model}",
+        "CPU": machine(),
         "products": f"{count:,} in 20 categories",
         "software": f"Python {platform.python_version()}, {software}",
     }

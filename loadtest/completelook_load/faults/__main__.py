@@ -10,7 +10,7 @@ from completelook.errors import CompleteLookError, exit_with
 from completelook_build.console import say
 
 from completelook_load.faults.kinds import FAULTS, Fault
-from completelook_load.faults.page import FIGURES, PAGE, keep, machine, write_page
+from completelook_load.faults.page import FIGURES, PAGE, keep, write_page
 from completelook_load.faults.stand import Stand
 from completelook_load.faults.tally import Tally
 from completelook_load.inputs import REPORTS
@@ -37,7 +37,7 @@ def main(
     is_clean = True
     for name in chosen:
         tally = _tortured(name, FAULTS[name], times)
-        keep(FIGURES, name, tally, machine())
+        keep(FIGURES, name, tally)
         is_clean &= tally.is_clean
     write_page(PAGE, FIGURES)
     say(f"wrote {PAGE}")

@@ -1,7 +1,6 @@
 """The figures of every fault, and docs/reliability.md, which is made of them."""
 
 import json
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from completelook_build.report import made_by, markdown_table, replace_blocks, s
 
 from completelook_load.faults.kinds import FAULTS
 from completelook_load.faults.tally import Tally
+from completelook_load.processes import machine
 
 PAGE = Path("docs/reliability.md")
 FIGURES = Path("docs/benchmarks/reliability/figures.json")
@@ -27,17 +27,10 @@ MODULES = (
 _COLUMNS = ("lost", "doubled", "wrong", "hung", "left")
 
 
-def machine() -> str:
-    """What a run was made on, in words."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {model}, Linux, Python {platform.python_version()}"
-
-
-def keep(figures: Path, name: str, tally: Tally, made_on: str) -> None:
+def keep(figures: Path, name: str, tally: Tally) -> None:
     """Put a fault's figures beside those of the others, in place of its earlier ones."""
     rows = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else {}
+    made_on = f"{machine()}, Linux, Python {platform.python_version()}"
     rows[name] = {"machine": made_on, "made_by": made_by(*MODULES), "tally": tally.as_json()}
     write_text(figures, json.dumps(rows, indent=1) + "\n")
 

@@ -1,19 +1,17 @@
 """`completelook serve` in a process of its own, what it says, and the processes below it."""
 
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from subprocess import Popen
 from typing import Self
 
 import psutil
 
 from completelook_load.faults.tally import Tally, until
+from completelook_load.processes import started
 
-_COMMAND = "from completelook.cli import main\nmain()"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not written
 _SERVER = "tritonserver"
 _STUB, _REGION = "_stub", 2  # a part of its name; which argument names its memory
@@ -36,24 +34,14 @@ class Serve:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def start(self) -> None:
         """Start it, without waiting for anything."""
         options = ["--model-repository", str(self._repository)]
         options += ["--grpc-port", str(self._port), "--metrics-port", str(self._metrics_port)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, "serve", *options],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
+        self._process = started("serve", *options)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
 
@@ -113,7 +101,7 @@ class Serve:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def _read(self, process: "subprocess.Popen[str]") -> None:
+    def _read(self, process: "Popen[str]") -> None:
         for line in process.stderr or ():
             self.lines.append(line.rstrip())
 

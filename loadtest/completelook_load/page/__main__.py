@@ -1,13 +1,9 @@
 """`make bench-page`: the page of `completelook web` in Chromium, its figures into docs/web.md."""
 
-import os
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
@@ -15,7 +11,7 @@ import typer
 from completelook import Catalog
 from completelook.errors import CompleteLookError, exit_with
 from completelook.files import write_text
-from completelook.server import EmbeddedServer, bound_to_this_process
+from completelook.server import EmbeddedServer
 from completelook_build.console import say
 from completelook_build.errors import DataError
 from completelook_build.report import markdown_table, replace_blocks
@@ -29,6 +25,7 @@ from completelook_load.page.browser import (
     steered_s,
     weight_bytes,
 )
+from completelook_load.processes import machine, served_web
 
 PAGE = Path("docs/web.md")
 ROUNDS = 20
@@ -51,9 +48,11 @@ def main(
         raise DataError(f"{pictures}: expected {ROUNDS + _WARM_UP} photos named scene-*.jpg")
     with (
         EmbeddedServer(repository, grpc_port=0, metrics_port=0) as server,
-        _served(catalog, server.grpc_address) as url,
+        TemporaryDirectory() as shared,
+        served_web(catalog, server.grpc_address, Path(shared)) as (place, _),
         chromium(found) as browser,
     ):
+        url = f"http://{place}"
         photos = [each.read_bytes() for each in scenes]
         pairs, link = beside_inference(browser, url, server.grpc_address, photos)
         large = [large_photo(each, 1) for each in scenes]
@@ -68,10 +67,8 @@ def main(
             _weight("weight of an answer, pictures apart", weight_bytes(browser, link)),
         ]
     inference_s = median(inference for _, inference in pairs[_WARM_UP:])
-    machine = f"{len(os.sched_getaffinity(0))} cores of {_processor()}"
-    told = (
-        f"{machine}; {len(Catalog.open(catalog)):,} products; inference {inference_s * 1e3:.0f} ms."
-    )
+    size = f"{len(Catalog.open(catalog)):,} products"
+    told = f"{machine()}; {size}; inference {inference_s * 1e3:.0f} ms."
     table = markdown_table(("", f"median of {ROUNDS} (range)", "wanted", ""), rows)
     page = PAGE.read_text(encoding="utf-8")
     write_text(PAGE, replace_blocks(page, {"page": f"{told}\n\n{table}"}))
@@ -92,29 +89,6 @@ def _row(text: str, seconds: Sequence[float], most_s: float | None) -> list[str]
 
 def _weight(text: str, weight: int) -> list[str]:
     return [text, f"{weight / 1e3:.0f} KB", "below 300 KB", "holds" if weight < 3e5 else "MISSED"]
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-
-
-@contextmanager
-def _served(catalog: Path, server: str) -> Iterator[str]:
-    """`completelook web` in a process of its own, on a free port; its URL."""
-    program = [sys.executable, "-c", "from completelook.cli import main; main()"]
-    with TemporaryDirectory() as scenes:
-        options = ["--catalog", str(catalog), "--server", server, "--scenes", scenes]
-        command = bound_to_this_process([*program, "web", "--port", "0", *options])
-        with Popen(command, stderr=PIPE, text=True) as process:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            try:
-                if not line.startswith("ready at "):
-                    raise DataError(f"completelook web: {line.strip() or 'ended at once'}")
-                yield line.removeprefix("ready at ").strip()
-            finally:
-                process.terminate()
 
 
 if __name__ == "__main__":

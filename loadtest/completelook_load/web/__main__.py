@@ -1,6 +1,5 @@
 """`python -m completelook_load.web`: what the HTTP service adds to Triton, into docs/web.md."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import islice
@@ -8,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, NamedTuple
 
+import psutil
 import typer
 from completelook import CompleteLook
 from completelook.errors import CompleteLookError, exit_with
@@ -17,6 +17,7 @@ from completelook_build.console import say
 from completelook_build.report import markdown_table, replace_blocks
 
 from completelook_load.inputs import PICTURES, REPORTS, find_pictures
+from completelook_load.processes import core_s, machine, served_web
 from completelook_load.web.asker import Asker
 from completelook_load.web.measures import (
     Round,
@@ -24,7 +25,6 @@ from completelook_load.web.measures import (
     directly,
     large_photo,
     photos,
-    served,
     steered,
     synthetic_catalog,
     through_service,
@@ -65,7 +65,7 @@ def main(
     rows = list(_measured(folder, model_repository, find_pictures(pictures)))
     shutil.rmtree(folder)
     table = markdown_table(("", "found", "wanted", ""), (row.cells() for row in rows))
-    text = f"{_machine()}.\n\n{table}"
+    text = f"{machine()}, which load, service and Triton share.\n\n{table}"
     print(text)
     write_text(_PAGE, replace_blocks(_PAGE.read_text(encoding="utf-8"), {block: text}))
     say(f"wrote {_PAGE}")
@@ -82,30 +82,36 @@ def _measured(folder: Path, repository: Path, pictures: list[Path]) -> Iterator[
         )
         sent = photos(pictures)
         triton = Triton(server)
-        with served(few, address, folder / "scenes") as asker:
-            yield from _loaded(asker, triton, address, sent)
+        with served_web(few, address, folder / "scenes") as (place, service):
+            asker = Asker(place)
+            yield from _loaded(asker, service, triton, address, sent)
             yield from _uploaded(asker, address, sent, pictures)
             yield from _steered(asker, triton, sent, _FEW, 0.05)
-        with served(many, address, folder / "scenes") as asker:
-            yield from _steered(asker, triton, sent, _MANY, 0.15)
+        with served_web(many, address, folder / "scenes") as (place, _):
+            yield from _steered(Asker(place), triton, sent, _MANY, 0.15)
 
 
-def _loaded(asker: Asker, triton: Triton, address: str, sent: Iterator[bytes]) -> Iterator[Row]:
+def _loaded(
+    asker: Asker, service: psutil.Process, triton: Triton, address: str, sent: Iterator[bytes]
+) -> Iterator[Row]:
     """With 16 in flight, with 160, and with 16 again."""
 
     def through(count: int, in_flight: int) -> Round:
         return through_service(asker, triton, list(islice(sent, count)), in_flight)
 
     through(_REQUESTS // 2, _IN_FLIGHT)
-    alone, rounds = [], []
+    alone, rounds, cores_s = [], [], []
     for _ in range(_ROUNDS):
         alone.append(directly(address, triton, list(islice(sent, _REQUESTS)), _IN_FLIGHT))
+        before_s = core_s(service)
         rounds.append(through(_REQUESTS, _IN_FLIGHT))
+        cores_s.append((core_s(service) - before_s) / _REQUESTS)
     yield Row(
         "Triton's own time of a scene, 16 in flight", median(r.triton_s for r in rounds), "ms"
     )
     yield Row("the Python client takes beside it", median(r.added for r in alone), "%")
     yield Row("the service takes beside it", median(r.added for r in rounds), "%", 0.15)
+    yield Row("of one core, the service takes for a request", median(cores_s), "ms")
     bad = sum(r.failed + r.refused for r in rounds)
     yield Row("of 600 requests, 16 in flight, failed or refused", bad, most=0)
     crowd = through(10 * _REQUESTS, 10 * _IN_FLIGHT)
@@ -142,12 +148,6 @@ def _steered(
     after, _ = triton.requests()
     yield Row(f"steered, ranked anew among {count:,} products", median(seconds), "ms", most_s)
     yield Row(f"requests to Triton for these {_REPEATS}", after - before, most=0)
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, which load, service and Triton share"
 
 
 if __name__ == "__main__":

@@ -3,22 +3,19 @@
 import asyncio
 import io
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import fmean
-from subprocess import PIPE, Popen
 
 import numpy as np
 import pyarrow as pa
 from completelook import AsyncCompleteLook, CompleteLook, load_image, open_image
 from completelook.catalog import write_catalog
 from completelook.errors import ServerError
-from completelook.server import EmbeddedServer, bound_to_this_process
+from completelook.server import EmbeddedServer
 from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.grpc import InferenceServerClient
@@ -66,24 +63,6 @@ def synthetic_catalog(path: Path, size: int, categories: tuple[str, ...], model_
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     write_catalog(path, products, vectors, model_id=model_id, categories=categories)
     return path
-
-
-@contextmanager
-def served(catalog: Path, server: str, scenes: Path) -> Iterator[Asker]:
-    """`completelook web` in a process of its own, on a free port."""
-    command = [sys.executable, "-c", "from completelook.cli import main; main()", "web"]
-    command += ["--port", "0", "--catalog", str(catalog), "--server", server]
-    command += ["--scenes", str(scenes)]
-    with Popen(bound_to_this_process(command), stderr=PIPE, text=True) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        if not line.startswith("ready at http://"):
-            raise OSError(f"completelook web: {line or 'ended at once'}")
-        try:
-            yield Asker(line.rpartition("/")[2].strip())
-        finally:
-            process.terminate()
-            process.wait()
 
 
 class Triton:

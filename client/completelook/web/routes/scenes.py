@@ -1,11 +1,12 @@
 """Questions about a scene: what suits it, which set of products, and its photo."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Path, Request, Response
 
 from completelook.ranking import (
+    Calibration,
     categories_to_rank,
     complete_photo,
     rank_photos,
@@ -53,13 +54,12 @@ async def rank(request: Request) -> Response:
     catalog, options = service.catalog, question.options(service.settings.rules)
     require_options(catalog, **options)  # What makes no sense costs no inference.
     names = categories_to_rank(catalog, question.category)
-    token, scene = await _scene(service, question, photo)
-    calibration = await service.look.calibration()
+    asked = await _asked(service, question, photo)
 
     def answered() -> bytes:
-        photos = [(question.url or token, scene)]
-        (found,) = rank_photos(photos, catalog, names, calibration=calibration, **options)
-        return answers.ranked(token, found)
+        photos = [(asked.source, asked.scene)]
+        (found,) = rank_photos(photos, catalog, names, calibration=asked.calibration, **options)
+        return answers.ranked(asked.token, found)
 
     return json_answer(await asyncio.to_thread(answered))
 
@@ -77,13 +77,12 @@ async def look(request: Request) -> Response:
     catalog, options = service.catalog, question.options()
     await asyncio.to_thread(require_look_options, catalog, **options)
     names = categories_to_rank(catalog, question.category)
-    token, scene = await _scene(service, question, photo)
-    calibration = await service.look.calibration()
+    asked = await _asked(service, question, photo)
 
     def answered() -> bytes:
-        source = question.url or token
-        found = complete_photo(source, scene, catalog, names, calibration=calibration, **options)
-        return answers.looked(token, scene.model_id, found)
+        source, scene, fit = asked.source, asked.scene, asked.calibration
+        found = complete_photo(source, scene, catalog, names, calibration=fit, **options)
+        return answers.looked(asked.token, scene.model_id, found)
 
     return json_answer(await asyncio.to_thread(answered))
 
@@ -100,12 +99,13 @@ async def explain(request: Request) -> Response:
     question, photo = await read(request, ExplainQuestion)
     catalog, steering = service.catalog, question.steering()
     hits = await asyncio.to_thread(products_of, catalog, question.product)
-    token, scene = await _scene(service, question, photo)
-    calibration = await service.look.calibration()
-    answer = await asyncio.to_thread(
-        answers.explained, token, steered(scene, steering), hits, catalog.categories, calibration
-    )
-    return json_answer(answer)
+    asked = await _asked(service, question, photo)
+
+    def answered() -> dict[str, Any]:
+        scene, fit = steered(asked.scene, steering), asked.calibration
+        return answers.explained(asked.token, scene, hits, catalog.categories, fit)
+
+    return json_answer(await asyncio.to_thread(answered))
 
 
 @router.put("/scenes/{token}", status_code=204, responses=documented(410, 422))
@@ -129,12 +129,21 @@ async def picture(request: Request, token: Token) -> Response:
     return tagged(request, content, "image/webp", tag_of(content), _ALWAYS)
 
 
-async def _scene(
-    service: Service, question: Question, photo: bytes | None
-) -> tuple[str, SceneEmbedding]:
+class _Asked(NamedTuple):
+    """What a question is about."""
+
+    token: str
+    source: str  # as its receipt names it
+    scene: SceneEmbedding
+    calibration: Calibration | None
+
+
+async def _asked(service: Service, question: Question, photo: bytes | None) -> _Asked:
     if question.scene is not None:
-        return question.scene, await service.scene_again(question.scene)
-    if question.url is not None:
-        photo = await service.download(question.url)
-    assert photo is not None
-    return await service.scene_of(photo)
+        token, scene = question.scene, await service.scene_again(question.scene)
+    else:
+        if question.url is not None:
+            photo = await service.download(question.url)
+        assert photo is not None
+        token, scene = await service.scene_of(photo)
+    return _Asked(token, question.url or token, scene, await service.look.calibration())

@@ -3,11 +3,11 @@
 import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 from completelook import Catalog, CompleteLook
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from completelook_load.faults.serve import Serve
 from completelook_load.faults.stand import Stand, Truth
 from completelook_load.faults.tally import Tally, until
+from completelook_load.processes import started
 
-_COMMAND = "from completelook.cli import main\nmain()"
 _RUN_S = 150.0  # longer than `index` waits for a server
 _TOLERANCE = 1e-4
 _DISK_KIB = 2048
@@ -131,14 +131,9 @@ def _wanted(stand: Stand, address: str) -> dict[str, NDArray[np.float32]]:
         return stand.expected(Truth.of(look, stand.pictures))
 
 
-def _started(stand: Stand, catalog: Path, address: str) -> "subprocess.Popen[str]":
-    arguments = ["index", str(stand.products), "--catalog", str(catalog), "--server", address]
-    return subprocess.Popen(
-        [sys.executable, "-c", _COMMAND, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _started(stand: Stand, catalog: Path, address: str) -> "Popen[str]":
+    options = ["--catalog", str(catalog), "--server", address]
+    return started("index", str(stand.products), *options)
 
 
 def _run(tally: Tally, stand: Stand, catalog: Path, address: str) -> float:
@@ -148,7 +143,7 @@ def _run(tally: Tally, stand: Stand, catalog: Path, address: str) -> float:
     return time.monotonic() - began_s
 
 
-def _end(tally: Tally, process: "subprocess.Popen[str]") -> None:
+def _end(tally: Tally, process: "Popen[str]") -> None:
     try:
         said = process.communicate(timeout=_RUN_S)[1]
     except subprocess.TimeoutExpired:
