@@ -1,7 +1,8 @@
 """Matches: products in their places for a scene, and their distances, exact and in closed form."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,12 @@ from completelook.triton import SceneEmbedding
 if TYPE_CHECKING:
     from completelook.ranking.receipts import Receipt
     from completelook.ranking.rules import Ledger
+
+
+# A distance, its two parts, and the compatibility.
+_Said = tuple[float, float, float, float | None]
+
+_AT_ONCE = 4096  # products whose distances are worked out together
 
 
 @dataclass(frozen=True)
@@ -78,30 +85,55 @@ def matched(
 
     They come in the order of their ids, and equals stay so.
     """
-    embeddings = hits.embeddings.astype(np.float64)  # [n, 128]
-    global_distances = _squared_distances(embeddings, scene.embedding)  # [n]
-    local_distances = _squared_distances(embeddings, scene.contexts[row])  # [n]
+    return matched_each([scene], row, [hits], calibration)[0]
+
+
+def matched_each(
+    scenes: Sequence[SceneEmbedding],
+    row: int,
+    many: Sequence[Hits],
+    calibration: Calibration | None,
+) -> list[tuple[list[Match], NDArray[np.intp]]]:
+    """`matched` for each scene and its products, many distances worked out at once."""
+    found: list[tuple[list[Match], NDArray[np.intp]]] = []
+    most = max([1, *(len(hits.embeddings) for hits in many)])
+    at_once = max(1, _AT_ONCE // most)
+    for start in range(0, len(scenes), at_once):
+        group = scenes[start : start + at_once], many[start : start + at_once]
+        found += _matched_at_once(*group, row, calibration)
+    return found
+
+
+def _matched_at_once(
+    scenes: Sequence[SceneEmbedding],
+    many: Sequence[Hits],
+    row: int,
+    calibration: Calibration | None,
+) -> Iterator[tuple[list[Match], NDArray[np.intp]]]:
+    counts = [len(hits.embeddings) for hits in many]
+    embeddings = np.concatenate([hits.embeddings for hits in many]).astype(np.float64)  # [n, 128]
+    scene = np.repeat([each.embedding for each in scenes], counts, axis=0)  # [n, 128]
+    context = np.repeat([each.contexts[row] for each in scenes], counts, axis=0)  # [n, 128]
+    global_distances = _squared_distances(embeddings, scene)  # [n]
+    local_distances = _squared_distances(embeddings, context)  # [n]
     distances = (global_distances + local_distances) / 2  # [n]
-    compatibilities = _compatibilities(calibration, distances)  # [n]
-    order = np.argsort(distances, kind="stable")  # [n]
-    numbers = np.stack([distances, global_distances, local_distances], axis=1).tolist()  # [n, 3]
-    matches = [
-        Match(
-            rank=place,
-            id=product.id,
-            category=product.category,
-            image=product.image,
-            distance=distance,
-            global_distance=global_distance,
-            local_distance=local_distance,
-            compatibility=compatibilities[index],
-            product=product.columns,
-        )
-        for place, index in enumerate(order.tolist(), start=1)
-        for product in [hits.products[index]]
-        for distance, global_distance, local_distance in [numbers[index]]
-    ]
-    return matches, order
+    said_of: Iterator[_Said] = zip(
+        distances.tolist(),
+        global_distances.tolist(),
+        local_distances.tolist(),
+        _compatibilities(calibration, distances),
+        strict=True,
+    )
+    ends = np.cumsum(counts).tolist()
+    for hits, end, count in zip(many, ends, counts, strict=True):
+        order = np.argsort(distances[end - count : end], kind="stable")  # [k]
+        own = [*zip(hits.products, islice(said_of, count), strict=True)]
+        matches = [
+            Match(place, one.id, one.category, one.image, mean, whole, parts, fit, one.columns)
+            for place, index in enumerate(order.tolist(), start=1)
+            for one, (mean, whole, parts, fit) in [own[index]]
+        ]
+        yield matches, order
 
 
 def scene_query(scene: SceneEmbedding, row: int, name: str) -> NDArray[np.float32]:
@@ -127,13 +159,13 @@ def _compatibilities(
 
 
 def _squared_distances(
-    embeddings: NDArray[np.float64], vector: NDArray[np.float32]
+    embeddings: NDArray[np.float64], vectors: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Attention-weighted mean squared distances to unit vectors [k, 128], [k].
+    """Attention-weighted mean squared distances of vectors to unit vectors, both [k, 128]: [k].
 
     Summed row by row, so that equal embeddings get equal distances to the last bit.
     """
-    return np.asarray(2 - 2 * (embeddings * vector).sum(axis=1))
+    return np.asarray(2 - 2 * (embeddings * vectors).sum(axis=1))
 
 
 def group_of(match: Match, column: str | None) -> Hashable | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from completelook.catalog import Catalog, Filter, Where
 from completelook.errors import CategoryError, NotCalibrated, UsageError
 from completelook.ranking.calibration import Calibration
-from completelook.ranking.match import Match, Ranking, group_of, matched, scene_query
+from completelook.ranking.match import Match, Ranking, group_of, matched_each, scene_query
 from completelook.ranking.rules import (
     NO_RULES,
     Candidates,
@@ -181,8 +181,8 @@ class _Search:
         row, name, queries = self._queries(scenes)
         found = []
         many = self.catalog.search_many(queries, name, top=count, where=self.where)
-        for scene, hits in zip(scenes, many, strict=True):
-            matches, order = matched(scene, row, hits, self.calibration)
+        each = matched_each(scenes, row, many, self.calibration)
+        for hits, (matches, order) in zip(many, each, strict=True):
             embeddings = hits.embeddings[order[:count]].astype(np.float64)  # [n, 128]
             found.append((matches[:count], embeddings))
         return found

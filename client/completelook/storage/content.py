@@ -120,17 +120,17 @@ class Content:
     def read(self, rows: NDArray[np.int64]) -> dict[int, Product]:
         """The products of some rows by row, their images URLs or full paths."""
         own_names = [name for name in self.schema.names if name not in RESERVED]
-        products = {}
+        products: dict[int, Product] = {}
         for batch, places, own in self._by_batch(rows):
-            cells = [self._cells(batch, name, own) for name in (*_NAMING, *own_names)]
-            for row, values in zip(rows[places].tolist(), zip(*cells, strict=True), strict=True):
-                product_id, category, image = values[:3]
-                products[row] = Product(
-                    id=product_id,
-                    category=category,
-                    image=image if is_url(image) else str(self.folder / image),
-                    columns=dict(zip(own_names, values[3:], strict=True)),
-                )
+            ids, categories, stored = (self._cells(batch, name, own) for name in _NAMING)
+            images = [each if is_url(each) else str(self.folder / each) for each in stored]
+            if own_names:
+                cells = zip(*(self._cells(batch, name, own) for name in own_names), strict=True)
+                columns = [dict(zip(own_names, each, strict=True)) for each in cells]
+            else:
+                columns = [{} for _ in ids]
+            made = map(Product, ids, categories, images, columns)
+            products.update(zip(rows[places].tolist(), made, strict=True))
         self.file.require_unchanged()
         return products
 
@@ -250,11 +250,19 @@ class _Reading:
         self._read: dict[int, Product] = {}
 
     def product(self, row: int) -> Product:
-        if row not in self._read:
-            if not self._is_at_once:
-                return self._content.read(np.array([row]))[row]
+        if not self._is_at_once:
+            return self._content.read(np.array([row]))[row]
+        return self._all()[row]
+
+    def products(self, rows: NDArray[np.int64]) -> list[Product]:
+        if not self._is_at_once:
+            return [self.product(row) for row in rows.tolist()]
+        return [*map(self._all().__getitem__, rows.tolist())]
+
+    def _all(self) -> dict[int, Product]:
+        if not self._read:
             self._read = self._content.read(np.unique(np.concatenate(self._parts)))
-        return self._read[row]
+        return self._read
 
 
 class _Products(Sequence[Product]):
@@ -266,6 +274,9 @@ class _Products(Sequence[Product]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __iter__(self) -> Iterator[Product]:
+        return iter(self._reading.products(self._rows))
 
     @overload
     def __getitem__(self, index: int) -> Product: ...

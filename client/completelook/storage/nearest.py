@@ -17,7 +17,7 @@ ROUNDING = 1e-5
 _LANES = 64  # numbers of which the largest is taken
 _MOST_PASSING = 8  # times as many as are wanted, before it is worth to ask for more of a row
 _ROWS_FOR_ONE_THREAD = 10_000
-_TILE = 1 << 19  # numbers of a product that stay in the cache until they are looked at
+_TILE = 1 << 20  # numbers of a product that stay in the cache until they are looked at
 
 
 def nearest_rows(
@@ -31,6 +31,8 @@ def nearest_rows(
     """
     found = _Found(len(queries), top)
     tile = max(1024, _TILE // len(queries))
+    # Used again and again: the system takes longer to give memory than the product to fill it.
+    space = np.empty(len(queries) * tile if len(queries) > 1 else 0, np.float32)
     for first, vectors in pieces:
         if len(queries) == 1:
             # Threads are no faster on few rows, and where a core is busy they wait for it.
@@ -39,7 +41,9 @@ def nearest_rows(
             found.add(first, multiply(vectors, queries[0])[np.newaxis])  # [1, n]
             continue
         for start in range(0, len(vectors), tile):
-            found.add(first + start, queries @ vectors[start : start + tile].T)  # [q, tile]
+            part = vectors[start : start + tile]  # [t, 128]
+            products = space[: len(queries) * len(part)].reshape(len(queries), -1)  # [q, t]
+            found.add(first + start, np.matmul(queries, part.T, out=products))
     return found.rows()
 
 
@@ -67,15 +71,18 @@ class _Found:
         # [q, 1], what the K-th reaches for sure, less what rounding may take from one.
         self._least = np.full((queries, 1), -np.inf, np.float32)
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+        self._passing = np.empty((queries, 0), np.bool_)  # whether each product seen last does
 
     def add(self, first: int, products: NDArray[np.float32]) -> None:
         """Products [q, n] of the rows from `first` on."""
         if not self._parts:
             self._raise(products)
-        passing = products >= self._least  # [q, n]
+        if self._passing.shape != products.shape:
+            self._passing = np.empty(products.shape, np.bool_)
+        passing = np.greater_equal(products, self._least, out=self._passing)  # [q, n]
         if self._parts and np.count_nonzero(passing) > self._most:
             self._raise(products)
-            passing = products >= self._least
+            passing = np.greater_equal(products, self._least, out=self._passing)
         (places,) = passing.ravel().nonzero()
         query, row = np.divmod(places, products.shape[1])
         self._parts.append((query, row + first, products.reshape(-1)[places]))
