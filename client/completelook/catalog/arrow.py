@@ -138,7 +138,7 @@ class ArrowCatalog(Catalog):
             categories=CategoryTable(tuple(json.loads(metadata[_CATEGORIES_KEY]))),
             category_counts={name: rows.stop - rows.start for name, rows in content.slices.items()},
             columns=tuple(name for name in content.schema.names if name not in RESERVED),
-            digest=content.file.digest,
+            digest_of_content=lambda: content.file.digest,
         )
         self._content = content
 

@@ -5,8 +5,8 @@ does `search`, `get`, `upsert` and `delete`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,7 +65,13 @@ class CatalogInfo:
     categories: CategoryTable  # the model's; products may be of others
     category_counts: Mapping[str, int]  # products of each category held
     columns: tuple[str, ...]  # the shop's own, beside id, category and image
-    digest: str | None = None  # of all its content, where the store has one
+    # Worked out when it is asked for: it takes longer than all of opening a large catalog.
+    digest_of_content: Callable[[], str | None] = field(default=lambda: None, repr=False)
+
+    @property
+    def digest(self) -> str | None:
+        """Of all its content, where the store has one."""
+        return self.digest_of_content()
 
 
 class Survey:

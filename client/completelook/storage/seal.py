@@ -18,6 +18,7 @@ import struct
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,7 @@ class SealedFile:
         size = self._stamp[0]
         self.directory: Mapping[str, Any]
         self._covered, content, checksums = self._unsealed(size)
-        # Of all that the file holds, by its checksums: no column is read for it.
-        self.digest = hashlib.sha256(content + checksums).hexdigest()
+        self._sealed = content, checksums
         self.directory = json.loads(content)
         self._checksums = np.frombuffer(checksums, "<u4")
         self._is_checked = np.zeros(len(self._checksums), np.bool_)
@@ -64,6 +64,11 @@ class SealedFile:
             self._map.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = memoryview(self._map)
         self.buffer = pa.py_buffer(self._map)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the file holds, by its checksums: no column is read for it."""
+        return hashlib.sha256(b"".join(self._sealed)).hexdigest()
 
     def _unsealed(self, size: int) -> tuple[int, bytes, bytes]:
         """How many bytes the blocks cover, the directory and the checksums."""
