@@ -417,9 +417,10 @@ def test_backends_are_assembled_once_in_the_users_cache(
     assert {str(file.relative_to(folder)) for file in folder.rglob("*.*")} == {
         "python/libtriton_python.so",
         "python/triton_python_backend_utils.py",
-        "pytorch/convolutions.py",
         "pytorch/cores.py",
+        "pytorch/fusion.py",
         "pytorch/model.py",
+        "pytorch/threads.py",
     }
     assert os.access(folder / "python" / "triton_python_backend_stub", os.X_OK)
 

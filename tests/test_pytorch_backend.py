@@ -76,7 +76,7 @@ class Convolved(nn.Module):
 
 
 class AddedTwice(Convolved):
-    """A sum that cannot be fused with a convolution."""
+    """A sum of another kind than fits behind a convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
         added = torch.add(self.conv(torch.relu(x)), self.conv(x), alpha=2)
@@ -163,7 +163,7 @@ def write_good_models(root: Path) -> None:
     write_torch_model(root, "summed", Summed(), one_in_one_out())
     fixed = 'parameters { key: "INTRA_OP_THREAD_COUNT" value { string_value: "1" } }\n'
     write_torch_model(root, "summed_by_one", Summed(), one_in_one_out() + fixed)
-    cost = 'parameters { key: "OPERATIONS" value { string_value: "500000000" } }\n'
+    cost = 'parameters { key: "OPERATIONS" value { string_value: "1200000000" } }\n'
     write_torch_model(root, "summed_lightly", Summed(), one_in_one_out() + cost)
     for kind in (Convolved, AddedTwice, FirstAdded):
         write_torch_model(
@@ -274,9 +274,9 @@ def test_output_in_another_memory_order_comes_back_right(client: InferenceServer
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(Convolved, id="packed"),
-        pytest.param(AddedTwice, id="as saved"),
-        pytest.param(FirstAdded, id="adding another size"),
+        pytest.param(Convolved, id="fused"),
+        pytest.param(AddedTwice, id="with a sum"),
+        pytest.param(FirstAdded, id="as saved"),
     ],
 )
 def test_convolutions_answer_as_the_module_does(
@@ -326,8 +326,16 @@ def test_a_batch_of_little_work_leaves_the_other_cores_alone(client: InferenceSe
     def answer(*of: float) -> float:
         return float(infer(client, "summed_lightly", {"x": numbers(*of)}).as_numpy("y")[0, 0])
 
-    assert answer(0) == summed_by(1)
+    assert answer(0, 0) == summed_by(1)
     assert answer(0, 0, 0, 0) == summed_by(2)
+
+
+@MANY_CORES
+def test_a_lone_request_gets_more_cores_than_its_share_of_a_batch(
+    client: InferenceServerClient,
+) -> None:
+    answer = infer(client, "summed_lightly", {"x": numbers(0)}).as_numpy("y")
+    assert float(answer[0, 0]) == summed_by(min(THREADS, 3))
 
 
 def test_model_without_batching_gets_its_input_as_it_is(client: InferenceServerClient) -> None:

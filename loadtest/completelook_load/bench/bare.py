@@ -10,7 +10,7 @@ import onnxruntime
 import openvino
 import torch
 from completelook.contract import IMAGE_SIZE
-from completelook.server.pytorch_backend import pack_convolutions
+from completelook.server.pytorch_backend import EXAMPLE_BATCH, fuse
 from completelook_build.backbones import Backbone, Network, normalise, per_row
 from completelook_build.training import TrainedModel
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def cpu_runners(model: TrainedModel) -> dict[str, Runner]:
         named.EAGER: torch_runner(EagerBackbone(model.network)),
         named.TORCHSCRIPT_FP32: torch_runner(fp32.script()),
         named.TORCHSCRIPT_BF16: torch_runner(bf16),
-        named.PACKED_BF16: packed_runner(bf16),
+        named.FUSED_BF16: fused_runner(bf16),
         named.ONNX_RUNTIME: lambda images: session.run(None, {"IMAGE__0": images}),
         named.OPENVINO_FP32: openvino_runner(fp32, "f32"),
         named.OPENVINO_BF16: openvino_runner(fp32, "bf16"),
@@ -100,14 +100,17 @@ def torch_runner(module: nn.Module, device: str = "cpu") -> Runner:
     return run
 
 
-def packed_runner(module: torch.jit.ScriptModule) -> Runner:
+def fused_runner(module: torch.jit.ScriptModule) -> Runner:
     """A module as the embedded server runs it on a CPU."""
+    random = torch.Generator().manual_seed(0)
+    shape = (EXAMPLE_BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
+    example = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
     with torch.inference_mode():
-        packed = pack_convolutions(module, [torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3).byte()])
+        fused = fuse(module, [example], [torch.get_num_threads()])
 
     def run(images: Images) -> object:
         with torch.inference_mode():
-            return (packed or module)(torch.from_numpy(images))
+            return (fused or module)(torch.from_numpy(images))
 
     return run
 

@@ -11,7 +11,7 @@ from completelook_load.bench.sample import Sample
 EAGER = "eager FP32"
 TORCHSCRIPT_FP32 = "TorchScript FP32"
 TORCHSCRIPT_BF16 = "TorchScript BF16"
-PACKED_BF16 = "TorchScript BF16, packed as Triton's stand-in does"
+FUSED_BF16 = "TorchScript BF16, fused as Triton's stand-in does"
 TORCHSCRIPT_FP16 = "TorchScript FP16"
 ONNX_RUNTIME = "ONNX Runtime FP32"
 OPENVINO_FP32 = "OpenVINO FP32"

@@ -37,7 +37,10 @@ BENCH_MODULES = (
         f"completelook_load.bench.{name}"
         for name in ("apps", "app_server", "bare", "models", "served")
     ),
-    *(f"completelook.server.pytorch_backend.{name}" for name in ("model", "convolutions", "cores")),
+    *(
+        f"completelook.server.pytorch_backend.{name}"
+        for name in ("model", "fusion", "threads", "cores")
+    ),
 )
 _BASE = at_batch(EAGER, 1)
 _NO_GPU = "No NVIDIA GPU has run this benchmark yet: none was there.\n"

@@ -1,5 +1,5 @@
 """What stands in for Triton's libtorch backend; a stub of Triton's imports the files by place."""
 
-from completelook.server.pytorch_backend.convolutions import pack_convolutions
+from completelook.server.pytorch_backend.fusion import EXAMPLE_BATCH, fuse
 
-__all__ = ["pack_convolutions"]
+__all__ = ["EXAMPLE_BATCH", "fuse"]

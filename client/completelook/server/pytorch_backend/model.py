@@ -10,11 +10,9 @@ Triton's Python stub imports this file by its place, `BACKEND_DIRECTORY/pytorch/
 """
 
 import json
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from typing import Any
 import torch
 import torch.utils.dlpack
 import triton_python_backend_utils as triton
-from convolutions import packed_or_as_saved
-from cores import Cores
+from fusion import EXAMPLE_BATCH, SIZES, fused_or_as_saved
+from threads import Threads
 
 # libtorch refuses BF16 as an input or output type.
 _TORCH_TYPES = {
@@ -37,8 +35,6 @@ _TORCH_TYPES = {
     "TYPE_FP32": torch.float32,
     "TYPE_FP64": torch.float64,
 }
-# With fewer multiplications and additions for each thread of a batch, one thread more is no gain.
-_OPERATIONS_A_THREAD = 1e9
 _TRITON_TYPES = {torch_type: name for name, torch_type in _TORCH_TYPES.items()}
 
 
@@ -59,14 +55,13 @@ class TritonPythonModel:
         outputs = [output["name"] for output in config["output"]]
         self._outputs = dict(zip(outputs, _positions(outputs), strict=True))
         self._output_types = {output["name"]: output["data_type"] for output in config["output"]}
+        self._threads = Threads(config, args["model_repository"])
         self._model = self._prepared(module, config)
-        self._threads = _threads(config.get("parameters", {}), args["model_repository"])
-        self._operations = _operations(config.get("parameters", {}))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer all requests with one call of the model."""
         try:
-            with self._threads() as threads:
+            with self._threads.share() as threads:
                 return list(self._answer(requests, threads))
         except Exception as exc:  # libtorch fails every request of the batch, whatever was raised
             # An error shared by two responses is freed twice, which kills the server.
@@ -76,6 +71,15 @@ class TritonPythonModel:
     def _apply_parameters(self, parameters: dict[str, dict[str, str]]) -> None:
         self._inference_mode = _flag(parameters, "INFERENCE_MODE", default=True)
         self._optimized = not _flag(parameters, "DISABLE_OPTIMIZED_EXECUTION", default=False)
+
+    def _execution(self) -> ExitStack:
+        """The block in which the model runs, as its parameters want it."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode() if self._inference_mode else torch.no_grad())
+            if not self._optimized:
+                execution = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+                stack.enter_context(execution)
+            return stack.pop_all()
 
     def _load(
         self, path: Path, model_name: str, map_location: torch.device | None
@@ -96,66 +100,55 @@ class TritonPythonModel:
         """The module as this machine runs it fastest, itself where that is how it stands."""
         tensors = {tensor["name"]: tensor for tensor in config["input"]}
         sizes = [[int(size) for size in tensors[name]["dims"]] for name in self._inputs]
-        if not self._optimized or self._device.type != "cpu" or -1 in chain(*sizes):
+        unfit = not self._batches or self._device.type != "cpu" or -1 in chain(*sizes)
+        if unfit or not self._optimized:
             return module
         types = [_TORCH_TYPES[tensors[name]["data_type"]] for name in self._inputs]
-        # Two, where there are as many: tensors that do not grow with the batch show.
-        batch = [min(2, config["max_batch_size"])] if self._batches else []
-        example = [
-            torch.zeros(batch + size, dtype=kind) for size, kind in zip(sizes, types, strict=True)
-        ]
+        batch = min(EXAMPLE_BATCH, config["max_batch_size"])
+        example = [_example([batch, *size], kind) for size, kind in zip(sizes, types, strict=True)]
         warn = triton.Logger.log_warn
         with torch.inference_mode(self._inference_mode):
-            packed: Callable[..., Any] = packed_or_as_saved(
-                module, example, lambda reason: warn(f"model '{config['name']}' {reason}")
+            fused: Callable[..., Any] = fused_or_as_saved(
+                module,
+                example,
+                self._threads.counts(SIZES),
+                lambda reason: warn(f"model '{config['name']}' {reason}"),
             )
-            return packed
+            return fused
 
     def _answer(self, requests: Sequence[Any], threads: int) -> Iterator[Any]:
         inputs = [self._batch(requests, name) for name in self._inputs]
-        torch.set_num_threads(min(threads, self._worthwhile(inputs)))
+        items = len(inputs[0]) if self._batches else 1
+        torch.set_num_threads(min(threads, self._threads.worthwhile(items)))
         results = self._forward(inputs)
-        parts = {name: self._split(requests, self._output(name, results)) for name in self._outputs}
-        for number, request in enumerate(requests):
+        outputs = {name: self._output(name, results) for name in self._outputs}
+        parts = self._split(requests, outputs) if self._batches else [outputs]
+        for request, part in zip(requests, parts, strict=True):
             wanted = request.requested_output_names()
             yield triton.InferenceResponse(
-                [
-                    triton.Tensor.from_dlpack(name, parts[name][number].contiguous())
-                    for name in self._outputs
-                    if name in wanted
-                ]
+                [_to_triton(name, output) for name, output in part.items() if name in wanted]
             )
-
-    def _worthwhile(self, inputs: Sequence[torch.Tensor]) -> int:
-        """How many threads a batch is worth: of a little work each, all would wait for the last."""
-        if self._operations is None:
-            return sys.maxsize
-        items = len(inputs[0]) if self._batches else 1
-        return max(1, round(items * self._operations / _OPERATIONS_A_THREAD))
 
     def _batch(self, requests: Sequence[Any], name: str) -> torch.Tensor:
         """Concatenate one input of all requests; a single request's stays in its shared memory."""
         tensors = [
-            torch.utils.dlpack.from_dlpack(triton.get_input_tensor_by_name(request, name))
-            for request in requests
+            _from_triton(triton.get_input_tensor_by_name(request, name)) for request in requests
         ]
         batch = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
         return batch.to(self._device)
 
-    def _split(self, requests: Sequence[Any], output: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The part of each request in an output: views of the whole."""
-        if not self._batches:
-            return (output,)
+    def _split(
+        self, requests: Sequence[Any], outputs: dict[str, torch.Tensor]
+    ) -> Iterator[dict[str, torch.Tensor]]:
+        """The part of each request in the outputs: views of the whole."""
         sizes = [request.inputs()[0].shape()[0] for request in requests]
-        return torch.split(output, sizes)
+        parts = [torch.split(output, sizes) for output in outputs.values()]
+        for part in zip(*parts, strict=True):
+            yield dict(zip(outputs, part, strict=True))
 
     def _forward(self, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         try:
-            with (
-                torch.jit.optimized_execution(self._optimized),  # type: ignore[attr-defined]
-                torch.inference_mode(self._inference_mode),
-                torch.no_grad(),
-            ):
+            with self._execution():
                 results = self._model(*inputs)
         except Exception as exc:  # TorchScript raises what the model raised, of any class
             raise triton.TritonModelException(f"PyTorch execute failure: {exc}") from exc
@@ -189,6 +182,30 @@ class TritonPythonModel:
         return output.detach()
 
 
+def _example(shape: list[int], kind: torch.dtype) -> torch.Tensor:
+    """Something that looks like a batch of pictures, each another one."""
+    random = torch.Generator().manual_seed(0)
+    if kind.is_floating_point:
+        return torch.rand(shape, generator=random).to(kind)
+    # Other integers may be places in something that the model holds.
+    most = 255 if kind == torch.uint8 else 1
+    return torch.randint(0, most + 1, shape, generator=random).to(kind)
+
+
+# By way of NumPy where it can be: DLPack takes ten times as long, which a light model feels.
+def _from_triton(tensor: Any) -> torch.Tensor:
+    if tensor.is_cpu():
+        return torch.from_numpy(tensor.as_numpy())
+    return torch.utils.dlpack.from_dlpack(tensor)
+
+
+def _to_triton(name: str, output: torch.Tensor) -> Any:
+    output = output.contiguous()
+    if output.device.type == "cpu":
+        return triton.Tensor(name, output.numpy())
+    return triton.Tensor.from_dlpack(name, output)
+
+
 def _refuse_unsupported(config: dict[str, Any]) -> None:
     for kind in ("input", "output"):
         for tensor in config[kind]:
@@ -209,33 +226,6 @@ def _flag(parameters: dict[str, dict[str, str]], name: str, *, default: bool) ->
     if name not in parameters:
         return default
     return parameters[name]["string_value"].lower() in {"true", "1"}
-
-
-def _operations(parameters: dict[str, dict[str, str]]) -> float | None:
-    """What one item costs, None where the configuration does not say or sets the threads itself."""
-    if _are_threads_set(parameters) or "OPERATIONS" not in parameters:
-        return None
-    return float(parameters["OPERATIONS"]["string_value"])
-
-
-def _are_threads_set(parameters: dict[str, dict[str, str]]) -> bool:
-    return _set_threads(parameters) > 0 or "OMP_NUM_THREADS" in os.environ
-
-
-def _set_threads(parameters: dict[str, dict[str, str]]) -> int:
-    return int(parameters.get("INTRA_OP_THREAD_COUNT", {}).get("string_value", 0))
-
-
-def _threads(
-    parameters: dict[str, dict[str, str]], model: str
-) -> Callable[[], AbstractContextManager[int]]:
-    """How many threads a batch gets: as many as are set, else its instance's share of the cores."""
-    if _are_threads_set(parameters):
-        threads = max(_set_threads(parameters), 0) or torch.get_num_threads()
-        return lambda: nullcontext(threads)
-    cores = Cores(model, os.getpid(), torch.get_num_threads())
-    share: Callable[[], AbstractContextManager[int]] = cores.share
-    return share
 
 
 def _devices(args: dict[str, str]) -> tuple[torch.device, torch.device | None]:

@@ -1,16 +1,14 @@
-"""What the stand-in makes of convolutions on a CPU answers as the module that was saved."""
+"""What the stand-in fuses on a CPU answers as the module that was saved."""
 
-from collections.abc import Iterator
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from completelook.server.pytorch_backend.convolutions import (
-    pack_convolutions,
-    packed_or_as_saved,
-)
+from completelook.server.pytorch_backend.fusion import SIZES, fuse, fused_or_as_saved
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 BF16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU is slow in BF16"
@@ -138,6 +136,16 @@ class Broadcast(nn.Module):
         return torch.relu(self.conv(images) + images.mean(dim=[2, 3], keepdim=True))
 
 
+class AddsNumber(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.relu(self.shortcut(images) + 1) + 2
+
+
+class OneAnswer(Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.shortcut(images).mean(dim=0, keepdim=True)
+
+
 class Counting(nn.Module):
     """Changes whenever it answers."""
 
@@ -149,18 +157,6 @@ class Counting(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
         return self.conv(images) + self.calls
-
-
-class Operators(TorchDispatchMode):
-    """The names of all operators that run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, operator, _types, args=(), kwargs=None):
-        self.names.append(operator.name())
-        return operator(*args, **(kwargs or {}))
 
 
 def scripted(module: nn.Module, kind: torch.dtype = torch.float32) -> torch.jit.ScriptModule:
@@ -177,54 +173,51 @@ def pictures(batch: int, side: int = 32, kind: torch.dtype = torch.float32) -> T
     return images.to(kind, memory_format=torch.channels_last)
 
 
+def steps_of_the_last_run() -> Counter[str]:
+    """What a module that was just run is made of, by kind of step."""
+    steps: Counter[str] = Counter()
+
+    def count(nodes) -> None:
+        for node in nodes:
+            steps[node.kind()] += 1
+            # Beside what is fused lies what would run for tensors of other sizes.
+            for block in list(node.blocks())[:1]:
+                count(block.nodes())
+
+    count(torch._C._last_executed_optimized_graph().nodes())
+    return steps
+
+
 @torch.inference_mode()
-@pytest.mark.parametrize(("batch", "side"), [(1, 32), (5, 32), (2, 48)])
+@pytest.mark.parametrize("batch", [1, 3, 4, 9])
 @pytest.mark.parametrize("kind", [Network, Lite])
-def test_a_packed_network_answers_as_it_stands(kind, batch, side):
+def test_a_fused_network_answers_as_it_stands(kind, batch):
     module = scripted(kind())
-    packed = pack_convolutions(module, [pictures(1)])
-    for answer, expected in zip(
-        packed(pictures(batch, side)), module(pictures(batch, side)), strict=True
-    ):
+    fused = fuse(module, [pictures(5)], [1])
+    for answer, expected in zip(fused(pictures(batch)), module(pictures(batch)), strict=True):
         torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
 
 
 @BF16
 @torch.inference_mode()
-def test_a_packed_network_in_bf16_is_as_near_to_fp32_as_it_stands():
+def test_a_fused_network_in_bf16_is_as_near_to_fp32_as_it_stands():
     exact = scripted(Network())(pictures(4))
     module = scripted(Network(), torch.bfloat16)
-    packed = pack_convolutions(module, [pictures(1, kind=torch.bfloat16)])
-    for answer, plain, wanted in zip(
-        packed(pictures(4, kind=torch.bfloat16)),
-        module(pictures(4, kind=torch.bfloat16)),
-        exact,
-        strict=True,
-    ):
+    images = pictures(4, kind=torch.bfloat16)
+    fused = fuse(module, [images], [1])
+    for answer, plain, wanted in zip(fused(images), module(images), exact, strict=True):
         assert answer.dtype == torch.bfloat16
         assert (answer - wanted).abs().max() <= 1.5 * (plain - wanted).abs().max()
 
 
 @torch.inference_mode()
-def test_no_convolution_is_left_as_it_was_and_what_can_be_fused_is():
-    packed = pack_convolutions(scripted(Network()), [pictures(1)])
-    with Operators() as ran:
-        packed(pictures(3))
-    counts = {name: ran.names.count(name) for name in ran.names}
-    assert sum(count for name, count in counts.items() if "_convolution_pointwise" in name) == 6
-    assert not [name for name in counts if name in ("aten::convolution", "aten::add.Tensor")]
-    # The one whose result is needed before it.
-    assert sum(count for name, count in counts.items() if "relu" in name) == 1
-
-
-@torch.inference_mode()
-def test_nothing_is_left_of_a_lite_network_but_convolutions():
-    packed = pack_convolutions(scripted(Lite()), [pictures(1)])
-    with Operators() as ran:
-        packed(pictures(3))
-    assert sum("_convolution_pointwise" in name for name in ran.names) == 5
-    left = ("aten::convolution", "aten::add", "aten::hardtanh", "aten::hardtanh_")
-    assert not [name for name in ran.names if name.partition(".")[0] in left]
+@pytest.mark.parametrize("kind", [Network, Lite])
+def test_nothing_is_left_of_a_network_but_fused_steps(kind):
+    fused = fuse(scripted(kind()), [pictures(5)], [1])
+    fused(pictures(SIZES[0]))
+    steps = steps_of_the_last_run()
+    assert steps["prim::oneDNNFusionGroup"] >= 4
+    assert not [kind for kind in steps if "conv" in kind or kind == "aten::hardtanh"]
 
 
 @torch.inference_mode()
@@ -232,73 +225,54 @@ def test_nothing_is_left_of_a_lite_network_but_convolutions():
     "module",
     [
         pytest.param(nn.Sequential(nn.Linear(3, 3)), id="no convolution"),
-        pytest.param(Counting(), id="changes while it runs"),
         pytest.param(nn.Conv2d(3, 3, 3).double(), id="a type without fast code"),
     ],
 )
-def test_what_cannot_be_packed_is_left_alone(module):
+def test_what_has_nothing_to_fuse_is_left_alone(module):
     kind = next(module.parameters()).dtype
-    assert pack_convolutions(torch.jit.script(module.eval()), [pictures(1, kind=kind)]) is None
+    assert fuse(torch.jit.script(module.eval()), [pictures(1, kind=kind)], [1]) is None
 
 
 def test_a_module_saved_for_training_is_left_alone():
-    assert pack_convolutions(torch.jit.script(Network().train()), [pictures(1)]) is None
+    assert fuse(torch.jit.script(Network().train()), [pictures(1)], [1]) is None
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("batch", [1, 3])
-def test_an_addition_of_another_shape_is_answered_as_it_stands(batch):
-    module = scripted(Broadcast())
-    packed = pack_convolutions(module, [pictures(1)])
-    torch.testing.assert_close(packed(pictures(batch)), module(pictures(batch)))
-
-
-@torch.inference_mode()
-def test_a_sum_that_onednn_does_not_know_is_refused():
-    with pytest.raises(RuntimeError, match="the alpha value"):
-        pack_convolutions(scripted(AddedTwice()), [pictures(2)])
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_a_convolution_in_a_loop_is_answered_as_it_stands(batch):
-    module = scripted(Repeated())
-    packed = pack_convolutions(module, [pictures(2)])
-    torch.testing.assert_close(packed(pictures(batch)), module(pictures(batch)))
-
-
-IN_PLACE = "mkldnn::_convolution_pointwise_.binary"
-
-
-@torch.inference_mode()
-def test_a_sum_takes_the_place_of_what_is_added():
-    module = scripted(TwoBlocks())
-    packed = pack_convolutions(module, [pictures(2)])
-    with Operators() as ran:
-        answer = packed(pictures(5))
-    assert ran.names.count(IN_PLACE) == 2
-    torch.testing.assert_close(answer, module(pictures(5)), atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        AddedIsConvolved,
+        AddedIsNeeded,
+        AddedIsReturned,
+        AddedIsSmaller,
+        AddedIsViewed,
+        AddedTwice,
+        AddsNumber,
+        Broadcast,
+        TwoBlocks,
+    ],
+)
+def test_a_sum_is_answered_as_it_stands_where(kind, batch):
+    module = scripted(kind())
+    answer = fused_or_as_saved(module, [pictures(5)], [1], print)(pictures(batch))
+    torch.testing.assert_close(answer, module(pictures(batch)), atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "reason"),
     [
-        AddedIsNeeded,
-        AddedIsReturned,
-        AddedIsViewed,
-        AddedIsConvolved,
-        AddedIsOnePicture,
-        AddedIsSmaller,
+        pytest.param(AddedIsOnePicture, "a fused one answers otherwise", id="other pictures"),
+        pytest.param(Repeated, "bad optional access", id="the size of its batch"),
+        pytest.param(OneAnswer, "a fused one answers otherwise", id="its whole batch"),
+        pytest.param(Counting, "it changes while it runs", id="what it was asked before"),
     ],
 )
-def test_a_sum_has_a_place_of_its_own_where(kind):
-    module = scripted(kind())
-    packed = pack_convolutions(module, [pictures(2)])
-    with Operators() as ran:
-        answer = packed(pictures(5))
-    assert IN_PLACE not in ran.names
-    torch.testing.assert_close(answer, module(pictures(5)), atol=1e-5, rtol=1e-5)
+def test_a_module_runs_as_it_was_saved_whose_answer_depends_on(kind, reason):
+    module, warned = scripted(kind()), []
+    assert fused_or_as_saved(module, [pictures(5)], [1], warned.append) is module
+    assert warned == [f"runs as it was saved: RuntimeError: {reason}"]
 
 
 def fail(*_):
@@ -306,65 +280,42 @@ def fail(*_):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        (torch._C, "_jit_pass_custom_pattern_based_rewrite_graph"),
-        (torch._C, "_create_function_from_graph"),
-        (torch.jit, "freeze"),
-    ],
-)
+@pytest.mark.parametrize("name", ["freeze", "enable_onednn_fusion"])
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "another"])
-def test_whatever_fails_in_torch_leaves_the_module_as_saved(monkeypatch, owner, name, gone):
+def test_whatever_fails_in_torch_leaves_the_module_as_saved(monkeypatch, name, gone):
     if gone:
-        monkeypatch.delattr(owner, name)
+        monkeypatch.delattr(torch.jit, name)
     else:
-        monkeypatch.setattr(owner, name, fail)
+        monkeypatch.setattr(torch.jit, name, fail)
     module, warned = scripted(TwoBlocks()), []
-    assert packed_or_as_saved(module, [pictures(2)], warned.append) is module
+    assert fused_or_as_saved(module, [pictures(2)], [1], warned.append) is module
     kind = "AttributeError" if gone else "TypeError: now"
-    assert warned[0].startswith(f"keeps its convolutions as saved: {kind}")
+    assert warned[0].startswith(f"runs as it was saved: {kind}")
 
 
 @torch.inference_mode()
-def test_what_can_be_packed_is_without_a_warning():
+def test_what_can_be_fused_is_without_a_warning_and_fusing_ends_with_it():
     module, warned = scripted(TwoBlocks()), []
-    packed = packed_or_as_saved(module, [pictures(2)], warned.append)
-    assert packed is not module
-    torch.testing.assert_close(packed(pictures(2)), module(pictures(2)), atol=1e-5, rtol=1e-5)
+    fused = fused_or_as_saved(module, [pictures(2)], [1], warned.append)
+    assert fused is not module
     assert warned == []
+    # Of weights that are no constants, torch's fusion makes wrong answers.
+    assert not torch.jit.onednn_fusion_enabled()
 
 
 @torch.inference_mode()
-def test_a_number_is_added_to_packed_convolutions():
-    class AddsNumber(Residual):
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.relu(self.shortcut(images) + 1) + 2
-
-    module = scripted(AddsNumber())
-    packed = pack_convolutions(module, [pictures(2)])
-    torch.testing.assert_close(packed(pictures(3)), module(pictures(3)), atol=1e-5, rtol=1e-5)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_a_batch_runs_on_what_was_compiled_for_its_threads_or_fewer(threads):
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("batch", [1, 2, 4])
-@pytest.mark.usefixtures("two_threads")
-def test_no_weight_changes_its_layout_while_a_batch_is_answered(batch, capfd):
-    # On some processors oneDNN wants two layouts of these, for one picture and for several.
-    module = scripted(nn.Sequential(nn.Conv2d(3, 512, 1), nn.Conv2d(512, 512, 3, padding=1)))
-    packed = pack_convolutions(module, [pictures(2, side=7)])
-    images = pictures(batch, side=7)
-    packed(images)
-    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
-        packed(images)
-    said = capfd.readouterr().out
-    assert said.count("exec,cpu,convolution") == 2
-    assert "exec,cpu,reorder" not in said
+    try:
+        fused = fuse(scripted(TwoBlocks()), [pictures(2)], [3, 2])
+        assert fused
+        ran: list[tuple[int, int]] = []
+        compiled: dict[Any, Any] = {
+            key: lambda *_, key=key: ran.append(key) for key in fused.compiled
+        }
+        torch.set_num_threads(threads)
+        replace(fused, compiled=compiled)(pictures(1))
+    finally:
+        torch.set_num_threads(before)
+    assert ran == [(1, min(max(threads, 2), 3))]
