@@ -12,6 +12,7 @@ import pytest
 from completelook.catalog import prepare, write_catalog
 from completelook.errors import CatalogError
 from completelook.products import changed, only, order_of, taken
+from completelook.storage.seal import Sealing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,3 +149,20 @@ def test_a_bad_embedding_in_the_midst_of_a_batch_leaves_no_file(
     with pytest.raises(CatalogError, match=f"product '{shop['id'][4711]}': its embedding has the"):
         write_catalog(tmp_path / "c.arrow", shop, vectors, model_id=1, categories=("Rugs",))
     assert not list(tmp_path.glob("*.arrow"))
+
+
+def test_a_writer_that_copies_what_it_is_given_makes_no_catalog(
+    shop: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a later pyarrow might: the places kept for texts and embeddings would stay empty."""
+    write = Sealing.write
+    monkeypatch.setattr(Sealing, "write", lambda file, content: write(file, bytes(content)))
+    with pytest.raises(CatalogError, match="copies what it writes"):
+        write_catalog(
+            tmp_path / "shop.arrow",
+            shop.slice(0, 10),
+            np.eye(10, 128, dtype=np.float32),
+            model_id=1,
+            categories=("Rugs", "Lamps"),
+        )
+    assert not [*tmp_path.glob("*.arrow")]

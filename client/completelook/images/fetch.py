@@ -41,8 +41,6 @@ _TAKING_SLOTS = threading.Lock()
 
 def is_url(source: str) -> bool:
     """Whether a picture's name is a URL and not a path: http(s)://..., or //host.name/... ."""
-    if source.startswith(("https://", "http://")):  # nearly all of a shop's
-        return True
     scheme, slashes, rest = source.partition("//")
     host = rest.partition("/")[0]
     return bool(slashes) and (

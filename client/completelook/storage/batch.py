@@ -44,6 +44,7 @@ def write_batch(
     values = pa.Array.from_buffers(kind, count, [None, numbers])
     columns.append(pa.FixedSizeListArray.from_arrays(values, EMBEDDING_SIZE))
     writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    file.require_put()
 
 
 def _column(file: Sealing, column: Any, rows: NDArray[np.int64]) -> Any:

@@ -123,7 +123,7 @@ class Content:
         products: dict[int, Product] = {}
         for batch, places, own in self._by_batch(rows):
             ids, categories, stored = (self._cells(batch, name, own) for name in _NAMING)
-            images = [each if is_url(each) else str(self.folder / each) for each in stored]
+            images = [self._full_image(each) for each in stored]
             if own_names:
                 cells = zip(*(self._cells(batch, name, own) for name in own_names), strict=True)
                 columns = [dict(zip(own_names, each, strict=True)) for each in cells]
@@ -175,6 +175,11 @@ class Content:
             raise self.file.damaged("a catalog whose rows are not sorted by category and id")
         order_of_unique(self.file.path, table["id"])
         self.file.require_unchanged()
+
+    def _full_image(self, stored: str) -> str:
+        # Nearly all of a shop's are told apart by how they begin.
+        is_address = stored.startswith(("https://", "http://")) or is_url(stored)
+        return stored if is_address else str(self.folder / stored)
 
     def _batch_of(self, row: int) -> int:
         return bisect_right(self._firsts, row) - 1

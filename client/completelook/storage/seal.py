@@ -27,7 +27,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32  # zlib's own runs at a seventh of a memory's speed.
 from numpy.typing import NDArray
 
-from completelook.errors import CatalogDamaged
+from completelook.errors import CatalogDamaged, CatalogError
 
 BLOCK_BYTES = 1 << 18
 # A file written in such pieces, each from a multiple of it on, is kept and mapped by Linux in pages
@@ -169,18 +169,29 @@ class Sealing(io.RawIOBase):
         """Let pieces be written in the place of a buffer, which then need not be in memory."""
         self._instead[buffer.address] = pieces
 
+    def require_put(self) -> None:
+        """Raises CatalogError where a buffer was written in whose place pieces should have been."""
+        if self._instead:
+            raise CatalogError(
+                f"pyarrow {pa.__version__} copies what it writes, so that texts and embeddings "
+                "would be lost: install the version that constraints.txt names"
+            )
+
     def write(self, content: Any) -> int:
         # pyarrow's writer hands on a column's buffer as it is.
         address = content.address if isinstance(content, pa.Buffer) else None
+        size, written = len(memoryview(content)), 0
         for piece in self._instead.pop(address or 0, (content,)):
             view: Any = memoryview(piece)
-            self._write(view.cast("B"))
-        return len(memoryview(content))
+            written += self._write(view.cast("B"))
+        if written != size:
+            raise ValueError(f"{written} bytes were put in the place of {size}")
+        return size
 
-    def _write(self, view: memoryview) -> None:
+    def _write(self, view: memoryview) -> int:
         if self._held is not None:
             self._held += view
-            return
+            return len(view)
         self._put(view)
         done = 0
         while done < len(view):
@@ -190,6 +201,7 @@ class Sealing(io.RawIOBase):
             self._position += len(piece)
             if self._position % BLOCK_BYTES == 0:
                 self._end_block()
+        return len(view)
 
     def seal(self, writer: Any, directory: Mapping[str, Any]) -> None:
         """Close the Arrow writer, and put the seal before the footer that it writes."""
