@@ -269,7 +269,7 @@ def test_a_pin_shows_its_cost_and_can_be_undone(page: Page, room: Path) -> None:
     page.locator(".card").nth(14).get_by_role("button", name="Pin ").click()
     expect(ledger).to_contain_text("by the model alone at 15.")
     page.locator(".card").nth(2).get_by_role("button", name="Hide ").click()
-    expect(ledger).to_contain_text(re.compile(r"Costs -?[0-9.]+ of 1 in fit on average"))
+    expect(ledger).to_contain_text(re.compile(r"What is shown fits [0-9.]+ of 1 less on average"))
     for button in ("Undo: Hidden", "Undo: Pinned", "Undo: Pinned"):
         page.get_by_role("button", name=button).first.click()
         settled(page)
@@ -287,6 +287,20 @@ def test_the_look_keeps_to_a_budget(page: Page, room: Path) -> None:
     page.wait_for_url(re.compile(f"budget={budget}"))
     settled(page)
     assert float(page.locator(".sum b").inner_text().removesuffix(" EUR")) <= budget
+
+
+def test_a_look_can_be_had_for_the_least_that_the_slider_offers(page: Page, room: Path) -> None:
+    upload(page, room)
+    open_tab(page, "The whole look")
+    page.get_by_role("button", name="Pin Thing").first.click()
+    settled(page)
+    slider = page.get_by_label("All together at most")
+    least = slider.get_attribute("min") or ""
+    slider.fill(least)
+    page.wait_for_url(re.compile(f"budget={least}"))
+    settled(page)
+    expect(page.locator(".problem")).to_have_count(0)
+    assert float(page.locator(".sum b").inner_text().removesuffix(" EUR")) <= int(least)
 
 
 def test_picks_of_several_rooms_are_saved_as_csv(page: Page, room: Path, tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def write_look(
     """
     named = [("The best look", looks.looks[0])]
     named += [(f"Number {place}", look) for place, look in enumerate(looks.looks[1:], start=2)]
-    if looks.with_more is not None and looks.with_more.score < looks.looks[0].score - NO_BETTER:
-        named.append((f"With a budget of {looks.larger_budget:g}", looks.with_more))
+    if looks.worth_more is not None:
+        named.append((f"With a budget of {looks.larger_budget:g}", looks.worth_more))
     images = list({match.image for _, look in named for match in look.matches})
     picture_of = partial(product_picture, policy=policy)
     pictures = map_in_flight(picture_of, images, in_flight=PRODUCTS_IN_FLIGHT)

@@ -63,6 +63,12 @@ class Looks:
     # Of every answer that a client gives.
     receipt: "Receipt | None" = field(default=None, repr=False, compare=False)
 
+    @property
+    def worth_more(self) -> Look | None:
+        """The best one for the larger budget, where it is better than the best without."""
+        more = self.with_more
+        return more if more and more.score < self.looks[0].score - NO_BETTER else None
+
     def _repr_html_(self) -> str:
         return looks_html(self)
 

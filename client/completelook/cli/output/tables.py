@@ -85,11 +85,10 @@ def print_looks(scene: str, looks: Looks, columns: Sequence[str] = ()) -> None:
         _print_whole(_look_table(f"[bold]{name}[/] for {plain(Path(scene).name)}", look, columns))
         better = "none" if look is looks.looks[0] else "none but those above"
         print(f"{_told(look, unit)}; {better} is better{_open(look)}\n")
-    best, dearer = looks.looks[0], looks.with_more
+    best, dearer = looks.looks[0], looks.worth_more
     if dearer is None:
-        return
-    if dearer.score >= best.score - NO_BETTER:
-        print(f"A budget of {looks.larger_budget:g}{unit} buys nothing better.")
+        if looks.with_more is not None:
+            print(f"A budget of {looks.larger_budget:g}{unit} buys nothing better.")
     else:
         swapped = ", ".join(
             f"{_last(new.category)} {new.id} instead of {old.id}"

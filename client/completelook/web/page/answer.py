@@ -22,7 +22,7 @@ from completelook.ranking import (
 )
 from completelook.triton import SceneEmbedding
 from completelook.web.page.cards import FITS, Card, cards, last_part
-from completelook.web.page.controls import offer_of
+from completelook.web.page.controls import offer_of, price_of
 from completelook.web.page.ledger import NO_LEDGER, ShownLedger, ledger_of, rules_of
 from completelook.web.page.state import LOOK_TAB, State
 from completelook.web.service import Service
@@ -46,6 +46,14 @@ class ShownLook:
 
     cards: Sequence[Card]
     price: str
+
+    def instead_of(self, other: "ShownLook") -> str:
+        """What it has in place of another's, in words."""
+        return ", ".join(
+            f"{_named(own)} instead of {_named(theirs)}"
+            for own, theirs in zip(self.cards, other.cards, strict=True)
+            if own.match.id != theirs.match.id
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,6 @@ class Answer:
     has_more: bool = False
     looks: Sequence[ShownLook] = ()
     more: ShownLook | None = None  # what a little more money would buy
-    larger_budget: str = ""
     budget: Budget | None = None
     slots: Mapping[str, bool] = field(default_factory=dict)  # categories, whether in the look
     left_out: Sequence[str] = ()
@@ -173,11 +180,11 @@ def _with_look(plain: Answer, best: _Best, names: Sequence[str], state: State) -
     budget = _budget(best.catalog, free, state)
     is_less = budget is not None and budget.value < budget.most
     found = _complete(best, chosen, state, budget.value) if budget and is_less else free
+    more = found.worth_more
     return replace(
         plain,
         looks=[_shown(best, look, found.currency) for look in found.looks],
-        more=None if found.with_more is None else _shown(best, found.with_more, found.currency),
-        larger_budget=_money(found.larger_budget, found.currency),
+        more=_shown(best, more, found.currency) if more else None,
         budget=budget,
         slots={name: name in chosen for name in names},
         left_out=[last_part(each) for each in found.left_out],
@@ -191,7 +198,11 @@ def _budget(catalog: Catalog, free: Looks, state: State) -> Budget | None:
     if best.price is None:
         return None
     cheapest = offer_of(catalog).cheapest
-    least = math.ceil(sum(cheapest.get(match.category, 0) for match in best.matches))
+    prices = [
+        price_of(match.product) if match.id in state.pins else cheapest.get(match.category)
+        for match in best.matches
+    ]
+    least = math.ceil(sum(price or 0 for price in prices))
     most = math.ceil(best.price)
     wanted = state.budget_sum()
     value = most if wanted is None else min(wanted, most)
@@ -216,6 +227,10 @@ def _shown(best: _Best, look: Look, currency: str | None) -> ShownLook:
 
 def _money(amount: float | None, currency: str | None) -> str:
     return "" if amount is None else f"{amount:,.2f} {currency or ''}".strip()
+
+
+def _named(card: Card) -> str:
+    return f"{card.name} ({card.price})" if card.price else card.name
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:

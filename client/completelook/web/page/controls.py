@@ -68,6 +68,11 @@ def offer_of(catalog: Catalog) -> Offer:
     return _known[catalog]
 
 
+def price_of(columns: Mapping[str, Any]) -> Decimal | None:
+    """What a product costs, where its price says so."""
+    return next((price for price, _ in _amounts([columns.get(PRICE_COLUMN)])), None)
+
+
 def _made(catalog: Catalog) -> Offer:
     query = np.eye(1, EMBEDDING_SIZE, dtype=np.float32)[0]  # Any: with none nearer, all would tie.
     products = [
@@ -83,9 +88,8 @@ def _made(catalog: Catalog) -> Offer:
             controls.append(control)
     cheapest: dict[str, Decimal] = {}
     for product in products:
-        for price, _ in _amounts([product.columns.get(PRICE_COLUMN)]):
-            least = cheapest.get(product.category, price)
-            cheapest[product.category] = min(price, least)
+        if (price := price_of(product.columns)) is not None:
+            cheapest[product.category] = min(price, cheapest.get(product.category, price))
     return Offer(tuple(controls), cheapest)
 
 

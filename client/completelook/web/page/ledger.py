@@ -119,7 +119,7 @@ def _cost(cost: float | None, unit: str) -> str:
     if cost is None:
         return ""
     if abs(cost) < _NO_COST:
-        return "Costs nothing on average."
+        return "What is shown fits as well on average."
     if unit == "distance":
-        return f"Costs {cost:.3f} in distance on average."
-    return f"Costs {cost:.3f} of 1 in fit on average."
+        return f"What is shown is {abs(cost):.3f} {'farther' if cost > 0 else 'nearer'} on average."
+    return f"What is shown fits {abs(cost):.3f} of 1 {'less' if cost > 0 else 'more'} on average."

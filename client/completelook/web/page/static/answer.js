@@ -55,7 +55,8 @@ export function tell(text) {
   const line = document.createElement("p");
   line.className = "problem";
   line.setAttribute("role", "alert");
-  line.textContent = text;
+  line.innerHTML = '<svg><use href="#i-alert"/></svg><span></span>';
+  line.lastElementChild.textContent = text;
   place.replaceChildren(line);
   place.scrollIntoView({ block: "nearest" });
 }

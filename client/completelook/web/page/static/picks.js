@@ -64,7 +64,7 @@ export function asCsv(picks) {
   ]);
   // A spreadsheet runs a cell that begins so.
   const cell = (value) => `"${String(value).replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
-  return "\ufeff" + [[...own, ...columns, "link"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+  return "\ufeff" + [[...own, ...columns, "page"], ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
 function save() {
