@@ -84,7 +84,10 @@ class _Found:
             self._raise(products)
             passing = np.greater_equal(products, self._least, out=self._passing)
         (places,) = passing.ravel().nonzero()
-        query, row = np.divmod(places, products.shape[1])
+        if len(products) == 1:
+            query, row = np.zeros_like(places), places
+        else:
+            query, row = np.divmod(places, products.shape[1])
         self._parts.append((query, row + first, products.reshape(-1)[places]))
 
     def _raise(self, products: NDArray[np.float32]) -> None:
