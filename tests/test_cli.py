@@ -359,7 +359,7 @@ def test_parts_of_a_photo_are_left_out_or_looked_at_alone(
 ) -> None:
     picture(9).save(tmp_path / "nine.png")
     for command in ("rank", "look"):
-        names = ["--slots" if command == "look" else "--category", "rugs"]
+        names = ["--category", "rugs"]
         line = [command, tmp_path / "nine.png", "--catalog", catalog_path, "--json", *names]
         code, out, err = run(*line, *arguments)
         assert (code, err) == (0, "")
@@ -498,7 +498,7 @@ def test_index_check_tells_everything_and_embeds_nothing(run, table, tmp_path, t
     assert err.splitlines() == [
         "4 products, 3 of a category that the model knows",
         "read as UTF-8, columns separated by commas",
-        "1 products are of 'Boats', which the model does not know",
+        "1 product is of 'Boats', which the model does not know",
         "`completelook categories --map PRODUCTS` drafts a file for --category-map",
         "skipped: row 6, 'r2': the id stands in row 4 already, with another image",
         "skipped: row 7, 'x3': no such file",

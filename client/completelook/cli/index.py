@@ -157,7 +157,8 @@ def _print_shipment(shipment: "Shipment") -> None:
         _say(note)
     unknown = list(shipment.unknown_categories.items())
     for name, count in unknown[:_SHOWN]:
-        _say(f"{count} products are of {name!r}, which the model does not know")
+        those = "product is" if count == 1 else "products are"
+        _say(f"{count} {those} of {name!r}, which the model does not know")
     if len(unknown) > _SHOWN:
         _say(f"and {sum(count for _, count in unknown[_SHOWN:])} of {len(unknown) - _SHOWN} more")
     if unknown:

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 def look(
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="A photo: a path or URL.")],
     catalog: Annotated[str, typer.Option(metavar="CATALOG", help="Made by `completelook index`.")],
-    slots: Annotated[
+    category: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME,...", help="Categories of the look; all categories when left out."
+            "--category",
+            "--slots",
+            metavar="NAME,...",
+            help="What belongs to it. May be repeated; all categories when left out.",
         ),
     ] = None,
     budget: Annotated[
@@ -91,7 +94,7 @@ def look(
         options["coherence"] = coherence
     opened = Catalog.open(catalog)
     columns = opened.columns_to_show(show or ())
-    names = [name.strip() for given in slots or () for name in given.split(",")]
+    names = [name.strip() for given in category or () for name in given.split(",")]
     with server.connect(pictures=pictures) as client, closed_pipe_is_no_error():
         looks = client.complete(scene, opened, names, **options)
         print_found(scene, looks, columns, as_json=as_json)

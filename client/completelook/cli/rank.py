@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @reads_pictures
 @steers
 def rank(
-    scenes: Annotated[list[str], typer.Argument(metavar="SCENE", help="Photos: paths or URLs.")],
+    scenes: Annotated[list[str], typer.Argument(metavar="SCENE...", help="Photos: paths or URLs.")],
     catalog: Annotated[
         str,
         typer.Option(
