@@ -87,7 +87,8 @@ def test_only_the_backbone_delays_and_no_head_drops_a_backbone_batch(precision):
     configs = parsed("a", precision=precision)
     backbone = configs["backbone"]
     under_way = backbone.max_batch_size * backbone.instance_group[0].count
-    assert configs["backbone"].dynamic_batching.max_queue_delay_microseconds > 0
+    delay_us = configs["backbone"].dynamic_batching.max_queue_delay_microseconds
+    assert (delay_us > 0) == (precision != "bf16")  # a CPU gains too little from a batch
     for head in ("scene_head", "product_head"):
         batching = configs[head].dynamic_batching
         assert batching.max_queue_delay_microseconds == 0

@@ -37,13 +37,15 @@ class Batching:
     max_batch_size: int
     instances: int
     queue_size: int
+    waits_for_others: bool = True
 
 
-# BF16 is for CPUs, whose throughput hardly grows beyond a batch of 2: a large one would only make
-# requests wait for each other. While one of two calls waits for its data, the other computes.
+# BF16 is for CPUs, whose throughput hardly grows with the batch: a large one would only make
+# requests wait for each other, and so would a queue delay. While one of two calls waits for its
+# data, the other computes.
 BATCHING: Mapping[str, Batching] = {
     "fp32": Batching(max_batch_size=32, instances=1, queue_size=32),
-    "bf16": Batching(max_batch_size=4, instances=2, queue_size=64),
+    "bf16": Batching(max_batch_size=4, instances=2, queue_size=64, waits_for_others=False),
     "fp16": Batching(max_batch_size=32, instances=1, queue_size=64),
 }
 
@@ -58,20 +60,27 @@ _DELAY_US_PER_MILLION = 0.25
 _SHORTEST_DELAY_US, _LONGEST_DELAY_US = 100, 2000
 
 
-def _delay_us(operations: int | None) -> int:
+def _delay_us(batching: Batching, operations: int | None) -> int:
     """How long a request waits for others; the paper's ResNet50 has 8,174 million operations."""
+    if not batching.waits_for_others:
+        return 0
     if operations is None:
         return _LONGEST_DELAY_US
     wanted = round(_DELAY_US_PER_MILLION * operations / 1e6)
     return min(max(wanted, _SHORTEST_DELAY_US), _LONGEST_DELAY_US)
 
 
+_DELAY = """\
+  # Paid once per request, here alone: what leaves the backbone together reaches the heads together.
+  # By the backbone's arithmetic: a light one has answered before others would have come.
+  max_queue_delay_microseconds: {}
+"""
+
+
 def _backbone_batching(queue_size: int, delay_us: int) -> str:
     return f"""\
 dynamic_batching {{
-  # Paid once per request, here alone: what leaves the backbone together reaches the heads together.
-  # By the backbone's arithmetic: a light one has answered before others would have come.
-  max_queue_delay_microseconds: {delay_us}
+{_DELAY.format(delay_us) if delay_us else ""}\
   # Overload is refused here, before any work is spent on it.
   default_queue_policy {{
     max_queue_size: {queue_size}
@@ -135,7 +144,9 @@ def repository_configs(
     parameters = _parameters(heads.categories, calibration)
     scene_parameters = parameters + _RESPONSE_CACHE if response_cache else parameters
     queues = {
-        BACKBONE: _backbone_batching(batching.queue_size, _delay_us(operations.get(BACKBONE.name))),
+        BACKBONE: _backbone_batching(
+            batching.queue_size, _delay_us(batching, operations.get(BACKBONE.name))
+        ),
         SCENE_HEAD: _HEAD_BATCHING,
         PRODUCT_HEAD: _HEAD_BATCHING,
     }
