@@ -72,7 +72,7 @@ def test_a_google_merchant_feed_goes_in_as_it_is(write):
     }
     assert (rug["title"], rug["category"]) == ("Rug", "Rugs")
     assert (rug["price"], rug["product_type"]) == (None, ["Rugs", "Sale"])
-    assert products.rows == (1, 2)
+    assert list(products.rows) == [1, 2]
     assert any("Google Merchant feed" in note for note in products.notes)
 
 
