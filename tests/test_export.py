@@ -232,7 +232,7 @@ def test_an_export_goes_beside_its_model_unless_told_otherwise(monkeypatch):
 
 def test_a_failed_parity_check_replaces_nothing(repository, monkeypatch):
     before = content(repository)
-    monkeypatch.setattr(parity, "TOLERANCE", -1.0)
+    monkeypatch.setitem(parity.TOLERANCES, "fp32", -1.0)
     with pytest.raises(ExportError, match="nothing was exported"):
         export_model(small_model(4), repository)
     assert content(repository) == before

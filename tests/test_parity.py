@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from completelook_build.errors import ExportError
-from completelook_build.export import check_parity
+from completelook_build.export.parity import TOLERANCES, check_parity
 from completelook_build.features.split import make_split
 from completelook_build.heads import CompatibilityHeads, HeadsConfig, ProductHead, SceneHead, served
 from completelook_build.training import TrainingConfig, train_heads
@@ -43,8 +43,12 @@ def few_scenes(heads):
 
 
 def test_the_served_heads_for_few_scenes_answer_as_the_trained_ones(few_scenes):
-    parity = check_parity(scripts(few_scenes), SmallBackbone(), few_scenes, HEADS_ID)
+    parity = parity_of(scripts(few_scenes), few_scenes)
     assert max(*parity.embeddings.values(), parity.distance) < 1e-5
+
+
+def parity_of(modules, heads):
+    return check_parity(modules, SmallBackbone(), heads, HEADS_ID, TOLERANCES["fp32"])
 
 
 def scripts(heads):
@@ -65,40 +69,61 @@ def test_training_moved_every_statistic_that_a_fold_uses(heads):
 
 
 def test_the_served_heads_answer_as_the_trained_ones_and_as_the_papers_loop(heads):
-    parity = check_parity(scripts(heads), SmallBackbone(), heads, HEADS_ID)
+    parity = parity_of(scripts(heads), heads)
     assert list(parity.embeddings) == [1, 2, 7]
     assert max(*parity.embeddings.values(), parity.distance) < 1e-5
 
 
-def flipped_deviation(behind):
-    def fold(standardise, linears, projection=None):
+def flipped_deviation(scaled):
+    def fold(standardise, linear):
         wrong = copy.deepcopy(standardise)
         wrong.deviation.reciprocal_()
-        return behind(wrong, linears, projection)
+        return scaled(wrong, linear)
 
     return fold
 
 
 def flipped_mean(behind):
-    def fold(standardise, linears, projection=None):
+    def fold(standardise, linear, projection=None):
         wrong = copy.deepcopy(standardise)
         wrong.mean.neg_()
-        return behind(wrong, linears, projection)
+        return behind(wrong, linear, projection)
 
     return fold
 
 
-@pytest.mark.parametrize("wrong", [flipped_deviation, flipped_mean])
-def test_a_wrong_fold_is_refused(heads, monkeypatch, wrong):
-    monkeypatch.setattr(served, "_behind", wrong(served._behind))
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("_scaled", flipped_deviation), ("_behind", flipped_mean)]
+)
+def test_a_wrong_fold_is_refused(heads, monkeypatch, name, wrong):
+    monkeypatch.setattr(served, name, wrong(getattr(served, name)))
     with pytest.raises(ExportError, match="differs from the trained model's"):
-        check_parity(scripts(heads), SmallBackbone(), heads, HEADS_ID)
+        parity_of(scripts(heads), heads)
+
+
+def test_regions_about_another_mean_are_refused(heads):
+    modules = scripts(heads)
+    modules["scene_head"].mean.neg_()
+    with pytest.raises(ExportError, match="differs from the trained model's"):
+        parity_of(modules, heads)
+
+
+def test_regions_of_a_short_type_are_as_exact_where_their_mean_is_large(heads):
+    """Folded away, a mean of 200 deviations would leave a short type no digit of what matters."""
+    backbone, far = SmallBackbone(), copy.deepcopy(heads)
+    far.standardise_regions.mean += 200
+    images = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
+    feature_map, pooled, model_id = backbone(images)
+    near = SceneHead(heads, HEADS_ID).eval()(feature_map, pooled, model_id)
+    short = SceneHead(far, HEADS_ID, torch.bfloat16).eval()(feature_map + 200, pooled, model_id)
+    for one, other in zip(near, short, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCES["bf16"])
 
 
 def test_a_forgotten_batch_norm_is_refused(heads, monkeypatch):
     monkeypatch.setattr(served, "_without_norm", lambda embedding: embedding.layers[0])
     with pytest.raises(ExportError, match="differs from the trained model's"):
-        check_parity(scripts(heads), SmallBackbone(), heads, HEADS_ID)
+        parity_of(scripts(heads), heads)
 
 
 @pytest.mark.parametrize("lost", ["skip", "project_pooled"])
@@ -107,7 +132,7 @@ def test_a_part_for_few_scenes_that_is_not_served_is_refused(few_scenes, lost):
     part = served_heads.g_global.skip if lost == "skip" else served_heads.project_pooled
     part.weight.data.neg_()
     with pytest.raises(ExportError, match="differs from the trained model's"):
-        check_parity(scripts(served_heads), SmallBackbone(), few_scenes, HEADS_ID)
+        parity_of(scripts(served_heads), few_scenes)
 
 
 @pytest.mark.parametrize("output", range(5))
@@ -128,7 +153,7 @@ def test_an_answer_that_is_no_number_is_refused(heads, output):
     modules = scripts(heads)
     modules["scene_head"] = Broken(modules["scene_head"])
     with pytest.raises(ExportError, match=r"by nan, more than|another MODEL_ID"):
-        check_parity(modules, SmallBackbone(), heads, HEADS_ID)
+        parity_of(modules, heads)
 
 
 def test_a_wrong_training_side_is_found_by_the_papers_loop(heads, monkeypatch):
@@ -138,7 +163,7 @@ def test_a_wrong_training_side_is_found_by_the_papers_loop(heads, monkeypatch):
         modules = scripts(heads)
         modules["product_head"] = Shifted(modules["product_head"])
     with pytest.raises(ExportError, match="the distance at batch 1"):
-        check_parity(modules, SmallBackbone(), heads, HEADS_ID)
+        parity_of(modules, heads)
 
 
 class Shifted(nn.Module):

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
@@ -36,21 +37,32 @@ def map_in_flight(
     it on. Items are taken as they are needed. After a failure nothing more is begun; it is raised
     in its turn.
     """
-    with ThreadPoolExecutor(in_flight) as pool:
-        line = _Line(lambda item: pool.submit(function, item), items, in_flight, in_order=True)
-        while line.begin():
-            for call in line.end(wait(line.under_way, return_when="FIRST_COMPLETED").done):
-                yield call.result()
+    return _map_on_threads(function, items, in_flight, in_order=True)
 
 
 def map_as_completed(
     function: Callable[[Item], Result], items: Iterable[Item], *, in_flight: int
 ) -> Iterator[Result]:
     """`map_in_flight` in whatever order the results come, a failure among them raised at once."""
+    return _map_on_threads(function, items, in_flight, in_order=False)
+
+
+def _map_on_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], in_flight: int, *, in_order: bool
+) -> Iterator[Result]:
+    # Each call says by itself that it is done: to ask all of them every time takes longer than to
+    # send a picture.
+    done: SimpleQueue[Future[Result]] = SimpleQueue()
+
+    def begin(item: Item) -> Future[Result]:
+        call = pool.submit(function, item)
+        call.add_done_callback(done.put)
+        return call
+
     with ThreadPoolExecutor(in_flight) as pool:
-        line = _Line(lambda item: pool.submit(function, item), items, in_flight, in_order=False)
+        line = _Line(begin, items, in_flight, in_order=in_order)
         while line.begin():
-            for call in line.end(wait(line.under_way, return_when="FIRST_COMPLETED").done):
+            for call in line.end([done.get()]):
                 yield call.result()
 
 

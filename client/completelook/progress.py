@@ -8,9 +8,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+
+class _SpeedColumn(ProgressColumn):
+    """How many a second; worked out when the bar is drawn, since it looks at all that was told."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 class ProgressBar:
@@ -22,34 +32,28 @@ class ProgressBar:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(unit),
-            TextColumn("{task.fields[speed]}"),
+            _SpeedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             redirect_stdout=False,
             disable=hidden,
         )
-        self._task = self._progress.add_task(label, total=total, speed="")
+        self._task = self._progress.add_task(label, total=total)
 
     def advance(self, count: int) -> None:
         """Show that so many more are done."""
         self._progress.start()
         self._progress.advance(self._task, count)
-        self._show_speed()
 
     def update(self, done: int, total: int) -> None:
         """Show how many are done, and of how many."""
         self._progress.start()
         self._progress.update(self._task, completed=done, total=total)
-        self._show_speed()
 
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._progress.live.is_started:
             self._progress.stop()
-
-    def _show_speed(self) -> None:
-        speed = self._progress.tasks[0].speed
-        self._progress.update(self._task, speed=f"{speed:.1f}/s" if speed else "")
 
 
 @contextmanager

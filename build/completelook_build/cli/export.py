@@ -21,7 +21,7 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, bf16 or fp16 inside the backbone.")
+        str, typer.Option(help="fp32, bf16 or fp16 inside backbone and scene head.")
     ] = "fp32",
     form: Annotated[
         str,

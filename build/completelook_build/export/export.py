@@ -20,16 +20,14 @@ from completelook.ranking import Calibration
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from completelook_build.backbones import PRECISIONS
 from completelook_build.errors import ExportError
 from completelook_build.export.formats import DEFAULT_FORMAT, FORMATS, Format, Run
-from completelook_build.export.parity import TOLERANCE, Parity, check_parity, run_chain
+from completelook_build.export.parity import TOLERANCES, Parity, check_parity, run_chain
 from completelook_build.export.triton_config import repository_configs, sized
 from completelook_build.heads import ProductHead, SceneHead
 from completelook_build.training import TrainedModel
 
-# How far an embedding of the golden image may lie from the export's once other kernels, another
-# batch or another device have rounded it in between.
-GOLDEN_TOLERANCES = {"fp32": TOLERANCE, "bf16": 1e-2, "fp16": 1e-2}
 VERSION = "1"
 
 
@@ -66,7 +64,7 @@ def export_model(
     backbone = model.backbone(precision)
     modules: dict[str, nn.Module] = {
         BACKBONE.name: backbone,
-        SCENE_HEAD.name: SceneHead(model.heads, model.heads_id).eval(),
+        SCENE_HEAD.name: SceneHead(model.heads, model.heads_id, PRECISIONS[precision]).eval(),
         PRODUCT_HEAD.name: ProductHead(model.heads, model.heads_id).eval(),
     }
     try:
@@ -77,7 +75,9 @@ def export_model(
                 place = files.beside(f"{step.name}/{VERSION}/{format_.file}")
                 format_.save(modules[step.name], step, place)
                 served[step.name] = format_.load(place, step)
-            parity = check_parity(served, backbone, model.heads, model.heads_id)
+            parity = check_parity(
+                served, backbone, model.heads, model.heads_id, TOLERANCES[precision]
+            )
             configs = repository_configs(
                 model.config,
                 calibration,
@@ -178,6 +178,6 @@ def _golden_record(
         model_id=int(answer["MODEL_ID"]),
         scene_embedding=tuple(answer["SCENE_EMBEDDING"][0].tolist()),
         product_embedding=tuple(answer["PRODUCT_EMBEDDING"][0].tolist()),
-        tolerance=GOLDEN_TOLERANCES[precision],
+        tolerance=TOLERANCES[precision],
         files=digests,
     )

@@ -19,7 +19,9 @@ from completelook_build.export.formats import Run
 from completelook_build.heads import CompatibilityHeads
 
 BATCH_SIZES = (1, 2, 7)
-TOLERANCE = 1e-4
+# By the precision of the export. So far may the golden image's embeddings lie from the export's,
+# too, once other kernels, another batch or another device have rounded them in between.
+TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "bf16": 1e-2, "fp16": 1e-2}
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,16 @@ class Parity:
 
 
 def check_parity(
-    served: Mapping[str, Run], backbone: nn.Module, heads: CompatibilityHeads, heads_id: int
+    served: Mapping[str, Run],
+    backbone: nn.Module,
+    heads: CompatibilityHeads,
+    heads_id: int,
+    tolerance: float,
 ) -> Parity:
     """Compare what is served with the model as it was trained, on the golden and random images.
 
     `served` holds what runs the exported files, by the models' names. Raises ExportError where any
-    embedding, attention or distance differs by more than `TOLERANCE` or is not finite, or the
+    embedding, attention or distance differs by more than `tolerance` or is not finite, or the
     MODEL_ID is another.
     """
     random = torch.Generator().manual_seed(0)
@@ -60,13 +66,15 @@ def check_parity(
                 "the exported models answer with another MODEL_ID than their weights'"
             )
         for name, value in expected.items():
-            _require_close(f"{name} at batch {batch_size}", _farthest(answer[name], value))
+            difference = _farthest(answer[name], value)
+            _require_close(f"{name} at batch {batch_size}", difference, tolerance)
         embeddings[batch_size] = max(_farthest(answer[name], expected[name]) for name in expected)
         # The golden image's scene with the last product.
         measured = served_distances(answer, 0, -1)
         by_loops = torch.tensor(paper_distances(backbone, heads, images[0], images[-1]))
-        distance = max(distance, _farthest(measured, by_loops))
-        _require_close(f"the distance at batch {batch_size}", _farthest(measured, by_loops))
+        difference = _farthest(measured, by_loops)
+        _require_close(f"the distance at batch {batch_size}", difference, tolerance)
+        distance = max(distance, difference)
     return Parity(embeddings, distance)
 
 
@@ -134,10 +142,10 @@ def _farthest(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max())
 
 
-def _require_close(what: str, difference: float) -> None:
+def _require_close(what: str, difference: float, tolerance: float) -> None:
     # Written so that NaN fails.
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise ExportError(
             f"{what} differs from the trained model's by {difference:.1e}, more than "
-            f"{TOLERANCE:.0e}; nothing was exported"
+            f"{tolerance:.0e}; nothing was exported"
         )

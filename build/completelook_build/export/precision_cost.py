@@ -1,26 +1,33 @@
 """What a reduced precision costs: its rankings of the test pairs against those of FP32.
 
-Both sides are the very backbone that an export scripts, in either precision, under the same heads,
-which stay FP32. Features come through the cache, as those of `evaluate`: regions as FP16, which
-holds every BF16 and FP16 map as it is.
+Both sides are the very backbone and heads that an export scripts, in either precision. Features
+come through the cache, as those of `evaluate`: regions as FP16, which holds every BF16 and FP16 map
+as it is.
+
+Shapes: N pairs, P products, B scenes at a time, R = 196 regions, C categories, D = 128.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from completelook.contract import REGION_GRID
 from numpy.typing import NDArray
 
+from completelook_build.backbones import PRECISIONS
 from completelook_build.data import Dataset
 from completelook_build.features import Split, read_features
 from completelook_build.heads import (
     Distances,
-    heads_distances,
+    ProductHead,
+    SceneHead,
     pairwise_accuracy,
     score_pairs,
 )
 from completelook_build.training import TrainedModel, read_held_out
 
 TOP = 10
+_SCENES_AT_ONCE = 64  # their regions take 50 MB
 REFERENCE = "fp32"
 NOT_MEASURED = (
     f"cost against {REFERENCE}: not measured; --data DIR measures "
@@ -72,8 +79,8 @@ def measure_cost(model: TrainedModel, precision: str, dataset: Dataset) -> Preci
     cached = read_features(
         test.features.data, model.backbone(precision), dataset.features, ("test",)
     )
-    reference = heads_distances(model.heads, test)
-    reduced = heads_distances(model.heads, replace(test, features=cached))
+    reference = served_distances(model, test, REFERENCE)
+    reduced = served_distances(model, replace(test, features=cached), precision)
     return PrecisionCost(
         precision,
         len(test),
@@ -81,6 +88,47 @@ def measure_cost(model: TrainedModel, precision: str, dataset: Dataset) -> Preci
         pairwise_accuracy(score_pairs(test, reduced)),
         top_overlap(test, reference, reduced),
     )
+
+
+@torch.inference_mode()
+def served_distances(model: TrainedModel, split: Split, precision: str) -> Distances:
+    """The d = 2 - q_c . f_p of the heads as they are exported, on features of the backbone."""
+    scene_head = SceneHead(model.heads, model.heads_id, PRECISIONS[precision]).eval()
+    queries = np.concatenate(
+        [
+            _queries(scene_head, split, slice(start, start + _SCENES_AT_ONCE))
+            for start in range(0, len(split), _SCENES_AT_ONCE)
+        ]
+    )  # [N, D]
+    product_head = ProductHead(model.heads, model.heads_id).eval()
+    rows = np.unique(np.concatenate(list(split.candidates.values())))
+    pooled = split.features.products.pooled(rows)
+    embeddings = product_head(pooled, _no_ids(len(pooled)))[0].numpy()  # [P, D]
+
+    def distances(index: int, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+        similarities = embeddings[np.searchsorted(rows, wanted)] @ queries[index]
+        measured: NDArray[np.float32] = 2.0 - similarities
+        return measured
+
+    return distances
+
+
+def _queries(scene_head: SceneHead, split: Split, pairs: slice) -> NDArray[np.float32]:
+    """q_c = f_s + sum_i a_i(c) f_i of some pairs' scenes and categories, [B, D]."""
+    rows = split.scene_rows[pairs]
+    regions = split.features.scenes.regions(rows)  # [B, R, channels]
+    feature_map = regions.transpose(1, 2).unflatten(2, [REGION_GRID, REGION_GRID])
+    scenes, contexts, *_ = scene_head(
+        feature_map, split.features.scenes.pooled(rows), _no_ids(len(rows))
+    )
+    of_category = contexts[torch.arange(len(rows)), torch.from_numpy(split.categories[pairs])]
+    queries: NDArray[np.float32] = (scenes + of_category).numpy()
+    return queries
+
+
+def _no_ids(batch: int) -> torch.Tensor:
+    """What stands in for a backbone's id where nobody asks for the model's: [B, 1]."""
+    return torch.zeros(batch, 1, dtype=torch.int64)
 
 
 def top_overlap(split: Split, first: Distances, second: Distances) -> TopOverlap | None:

@@ -145,7 +145,7 @@ def _fusing() -> Iterator[None]:
 def _joined(answers: Sequence[Any]) -> Any:
     if isinstance(answers[0], tuple):
         return tuple(torch.cat(each) for each in zip(*answers, strict=True))
-    return torch.cat(answers)  # type: ignore[arg-type]
+    return torch.cat([*answers])
 
 
 def _require_same(answer: Any, expected: Any, rounding: float) -> None:

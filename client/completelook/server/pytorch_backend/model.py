@@ -117,34 +117,19 @@ class TritonPythonModel:
             return fused
 
     def _answer(self, requests: Sequence[Any], threads: int) -> Iterator[Any]:
-        inputs = [self._batch(requests, name) for name in self._inputs]
+        given = [_tensors(request) for request in requests]
+        inputs = [_joined([own[name] for own in given]).to(self._device) for name in self._inputs]
         items = len(inputs[0]) if self._batches else 1
         torch.set_num_threads(min(threads, self._threads.worthwhile(items)))
         results = self._forward(inputs)
         outputs = {name: self._output(name, results) for name in self._outputs}
-        parts = self._split(requests, outputs) if self._batches else [outputs]
+        first = self._inputs[0]
+        parts = _split(outputs, [len(own[first]) for own in given]) if self._batches else [outputs]
         for request, part in zip(requests, parts, strict=True):
             wanted = request.requested_output_names()
             yield triton.InferenceResponse(
                 [_to_triton(name, output) for name, output in part.items() if name in wanted]
             )
-
-    def _batch(self, requests: Sequence[Any], name: str) -> torch.Tensor:
-        """Concatenate one input of all requests; a single request's stays in its shared memory."""
-        tensors = [
-            _from_triton(triton.get_input_tensor_by_name(request, name)) for request in requests
-        ]
-        batch = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-        return batch.to(self._device)
-
-    def _split(
-        self, requests: Sequence[Any], outputs: dict[str, torch.Tensor]
-    ) -> Iterator[dict[str, torch.Tensor]]:
-        """The part of each request in the outputs: views of the whole."""
-        sizes = [request.inputs()[0].shape()[0] for request in requests]
-        parts = [torch.split(output, sizes) for output in outputs.values()]
-        for part in zip(*parts, strict=True):
-            yield dict(zip(outputs, part, strict=True))
 
     def _forward(self, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         try:
@@ -190,6 +175,22 @@ def _example(shape: list[int], kind: torch.dtype) -> torch.Tensor:
     # Other integers may be places in something that the model holds.
     most = 255 if kind == torch.uint8 else 1
     return torch.randint(0, most + 1, shape, generator=random).to(kind)
+
+
+def _tensors(request: Any) -> dict[str, torch.Tensor]:
+    """A request's inputs by name; they stay in its shared memory."""
+    return {tensor.name(): _from_triton(tensor) for tensor in request.inputs()}
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat([*tensors])
+
+
+def _split(outputs: dict[str, torch.Tensor], sizes: list[int]) -> Iterator[dict[str, torch.Tensor]]:
+    """The part of each request in the outputs: views of the whole."""
+    parts = [torch.split(output, sizes) for output in outputs.values()]
+    for part in zip(*parts, strict=True):
+        yield dict(zip(outputs, part, strict=True))
 
 
 # By way of NumPy where it can be: DLPack takes ten times as long, which a light model feels.
