@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,18 @@ def _one_thread_a_process() -> None:
 def outages_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is gone stays gone: `index` would wait for minutes."""
     monkeypatch.setattr("completelook.concurrency._OUTAGE_S", 0.0)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a shop's file of some text or bytes."""
+
+    def write(content: str | bytes, name: str = "shop.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
 
 
 @pytest.fixture(autouse=True)

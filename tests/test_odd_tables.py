@@ -16,16 +16,6 @@ from pyarrow import parquet
 HEADER = "id,image,category\n"
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="shop.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize(
     ("before", "header_row"),
     [

@@ -17,16 +17,6 @@ CSV = "id,image,category\n1,a.jpg,Rugs\n2,b.jpg,Lamps\n"
 HEADER = "id,image,category\n"
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(text, name="shop.csv"):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return write
-
-
 def rows(path, **columns):
     return read_products(path, columns).table.to_pylist()
 

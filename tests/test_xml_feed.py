@@ -46,13 +46,8 @@ SHOPS = {
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write(text, name="feed.xml"):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return write
+def write(write):
+    return lambda content, name="feed.xml": write(content, name)
 
 
 def test_a_google_merchant_feed_goes_in_as_it_is(write):
