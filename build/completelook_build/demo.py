@@ -34,8 +34,7 @@ Next, with your own pictures (.venv/bin holds the commands):
   completelook doctor                                     # in another
   completelook index products.csv --catalog my.arrow      # columns id, image, category
   completelook rank room.jpg --catalog my.arrow --html my.html
-  completelook web --catalog my.arrow                     # a page to do all that with
-  completelook web --catalog my.arrow                     # and in a browser
+  completelook web --catalog my.arrow                     # all that in a browser
 """
 
 
