@@ -97,12 +97,9 @@ _UNBATCHED = """\
 
 
 _HEAD_BATCHING = """\
-dynamic_batching {
-  # Never smaller than a backbone batch per instance, or finished backbone work is thrown away.
-  default_queue_policy {
-    max_queue_size: 256
-  }
-}
+# What the backbone lets through is the bound. With one of its own, or a timeout, Triton wakes a
+# head for a request only while it is idle, and what comes meanwhile may wait for half a second.
+dynamic_batching { }
 """
 
 

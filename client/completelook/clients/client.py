@@ -13,7 +13,14 @@ from completelook.clients.served_model import Configuration, ServedModel
 from completelook.concurrency import map_in_flight
 from completelook.contract import EMBED_PRODUCT, EMBED_SCENE, EXPLAIN_SCENE
 from completelook.errors import ContractError, ImageError
-from completelook.images import ANY_PICTURE, ImageSource, PicturePolicy, load_image, tensor_digest
+from completelook.images import (
+    ANY_PICTURE,
+    ImageSource,
+    PicturePolicy,
+    is_tensor,
+    load_image,
+    tensor_digest,
+)
 from completelook.ranking import (
     NO_STEERING,
     Calibration,
@@ -97,7 +104,7 @@ class CompleteLook:
         With `regions`, also the attention [C, 14, 14] and the region embeddings [196, 128].
         """
         model = EXPLAIN_SCENE if regions else EMBED_SCENE
-        image = load_image(source, self._pictures)
+        image = self._load(source)
         outputs = self._connection.infer(model, image)
         scene = SceneEmbedding.from_outputs(outputs, picture=tensor_digest(image))
         self._served.note(scene.model_id)
@@ -105,7 +112,7 @@ class CompleteLook:
 
     def embed_product(self, source: ImageSource) -> ProductEmbedding:
         """A product's embedding [128]."""
-        outputs = self._connection.infer(EMBED_PRODUCT, load_image(source, self._pictures))
+        outputs = self._connection.infer(EMBED_PRODUCT, self._load(source))
         product = ProductEmbedding.from_outputs(outputs)
         self._served.note(product.model_id)
         return product
@@ -234,6 +241,9 @@ class CompleteLook:
         catalog.require_model(scene.model_id, self.server)
         calibration = self.calibration()
         return complete_photo(source, scene, catalog, names, calibration=calibration, **options)
+
+    def _load(self, source: ImageSource) -> NDArray[np.uint8]:
+        return source if is_tensor(source) else load_image(source, self._pictures)
 
     def _configuration(self) -> Configuration:
         reading, is_ours = self._served.claim()

@@ -43,6 +43,11 @@ def in_flight(server: str, requests: int) -> str:
     return f"{server}, {requests} in flight"
 
 
+def in_bursts(server: str, requests: int) -> str:
+    """A server that so many requests of one image reach together, and none while they wait."""
+    return f"{server}, bursts of {requests}"
+
+
 @dataclass(frozen=True)
 class Figure:
     """The median of some rounds, and how far they spread."""

@@ -74,6 +74,27 @@ def closed_loop(ask: Callable[[], object], in_flight: int, duration_s: float) ->
     return loop.sample(spent)
 
 
+def bursts(ask: Callable[[], object], size: int, duration_s: float) -> Sample:
+    """Ask for so many images at one moment, and anew once all are answered; nothing comes after.
+
+    Raises what `ask` raises.
+    """
+
+    def ask_one(_: int) -> float:
+        sent_s = time.perf_counter()
+        ask()
+        return time.perf_counter() - sent_s
+
+    latencies_s: list[float] = []
+    started_s = time.perf_counter()
+    with spent_s() as spent, ThreadPoolExecutor(size) as pool:
+        while time.perf_counter() < started_s + duration_s:
+            latencies_s += pool.map(ask_one, range(size))
+    images_per_s = len(latencies_s) / (time.perf_counter() - started_s)
+    by_part = {part: each_s / len(latencies_s) for part, each_s in spent.items()}
+    return Sample.of(images_per_s, latencies_s, spent_s=by_part)
+
+
 class _Loop:
     def __init__(self, ask: Callable[[], object], in_flight: int, duration_s: float) -> None:
         self._ask = ask

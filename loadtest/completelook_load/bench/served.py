@@ -24,9 +24,10 @@ from completelook_load.bench.app_server import (
     contexts_of,
 )
 from completelook_load.bench.contenders import Contenders
-from completelook_load.bench.sample import Sample, closed_loop, spent_s
+from completelook_load.bench.sample import Sample, bursts, closed_loop, spent_s
 
 IN_FLIGHT = (1, 4, 16, 64)
+BURST = 16
 _PRODUCTS_IN_FLIGHT = 16
 # BF16 answers differ a little with the batch that they were part of.
 _SAME = 0.02
@@ -93,19 +94,21 @@ def _check_same(look: CompleteLook, ask: Ask, name: str, image: Image) -> None:
 def served_contenders(
     servers: dict[str, Server], images: Sequence[Image], duration_s: float
 ) -> Contenders:
-    """Every server with every number of requests in flight."""
-    return {
-        named.in_flight(name, in_flight): partial(
-            _measure, server, Turns(server.ask, images), in_flight, duration_s
-        )
-        for name, server in servers.items()
-        for in_flight in IN_FLIGHT
-    }
+    """Every server with every number of requests in flight, and with bursts of them."""
+    contenders = {}
+    for name, server in servers.items():
+        ask = Turns(server.ask, images)
+        for in_flight in IN_FLIGHT:
+            call = partial(closed_loop, ask, in_flight, duration_s)
+            contenders[named.in_flight(name, in_flight)] = partial(_while_running, server, call)
+        call = partial(bursts, ask, BURST, duration_s)
+        contenders[named.in_bursts(name, BURST)] = partial(_while_running, server, call)
+    return contenders
 
 
-def _measure(server: Server, ask: Turns, in_flight: int, duration_s: float) -> Sample:
+def _while_running(server: Server, measure: Callable[[], Sample]) -> Sample:
     with server.running():
-        return closed_loop(ask, in_flight, duration_s)
+        return measure()
 
 
 def product_contenders(
