@@ -66,7 +66,7 @@ def _targets(rounds: Rounds) -> Iterator[Target]:
     if at_batch(TORCHSCRIPT_BF16, 1) in rounds:
         yield _ceiling(rounds, alone, at_batch(TORCHSCRIPT_BF16, 1), 1.1, "p50", p50_of)
     if in_bursts(SERVED, _BUSY) in rounds:
-        yield _ceiling(rounds, in_bursts(SERVED, _BUSY), served, 1.0, "p95", p95_of)
+        yield _ceiling(rounds, in_bursts(SERVED, _BUSY), served, 1.5, "p95", p95_of)
     if light(served) in rounds:
         yield from _light_targets(rounds)
 
@@ -81,7 +81,7 @@ def _light_targets(rounds: Rounds) -> Iterator[Target]:
         yield _ceiling(rounds, alone, light(single), 1.4, "p50", p50_of)
     together = light(in_bursts(SERVED, _BUSY))
     if together in rounds:
-        yield _ceiling(rounds, together, served, 1.0, "p95", p95_of)
+        yield _ceiling(rounds, together, served, 1.5, "p95", p95_of)
     if light(INDEX) in rounds:
         yield _floor(rounds, light(INDEX), INDEX, 4.0)
 
