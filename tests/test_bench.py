@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Barrier, Lock
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from completelook_load.bench.apps import picture
 from completelook_load.bench.contenders import Figure, measure, ratio
 from completelook_load.bench.models import load_models
 from completelook_load.bench.page import BENCH_MODULES, Benchmark, write_page
-from completelook_load.bench.sample import Sample, closed_loop, repeat, spent_s
+from completelook_load.bench.sample import Sample, bursts, closed_loop, repeat, spent_s
 from completelook_load.bench.served import product_contenders
 from completelook_load.bench.targets import judge
 
@@ -82,6 +82,23 @@ def test_a_closed_loop_keeps_as_many_in_flight_as_it_should() -> None:
     assert most == 4
     # A window of n waves may hold the ends of n + 1: at its shortest, of one, those of two.
     assert 0 < sample.images_per_s <= 2 * 4 / 0.01
+    assert sample.failures == 0
+
+
+def test_a_burst_is_asked_together_and_nothing_until_all_of_it_is_answered() -> None:
+    together = Barrier(4, timeout=10)  # breaks where a request of a burst is missing
+    asked: list[None] = []
+
+    def ask() -> None:
+        asked.append(None)
+        place = together.wait()
+        time.sleep(0.01 * place)
+        assert len(asked) % 4 == 0  # the next burst has not begun
+
+    sample = bursts(ask, size=4, duration_s=0.1)
+
+    assert len(asked) >= 8
+    assert sample.p50_s is not None
     assert sample.failures == 0
 
 

@@ -22,6 +22,7 @@ from completelook import (
     ServerTimeout,
     ServerUnavailable,
     UsageError,
+    load_image,
 )
 from completelook.clients import served_model
 from fakes import (
@@ -44,6 +45,17 @@ def test_scene_embedding_is_the_servers_answer(look: CompleteLook) -> None:
     assert scene.model_id == MODEL_ID
     assert scene.attention is None
     assert scene.regions is None
+
+
+def test_a_tensor_is_sent_as_it_is(look: CompleteLook, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = load_image(picture(3))
+
+    def read(*_: object) -> None:
+        raise AssertionError("a tensor was read anew")
+
+    monkeypatch.setattr("completelook.clients.client.load_image", read)
+    np.testing.assert_array_equal(look.embed_scene(tensor).embedding, axis(3))
+    np.testing.assert_array_equal(look.embed_product(tensor).embedding, axis(3))
 
 
 def test_scene_with_regions_carries_attention_and_regions(look: CompleteLook) -> None:

@@ -13,9 +13,10 @@ from completelook_build.cli import app
 from completelook_build.data import Dataset
 from completelook_build.errors import DataError
 from completelook_build.export import PrecisionCost, measure_cost, run_chain
-from completelook_build.export.precision_cost import TOP, top_overlap
+from completelook_build.export.precision_cost import TOP, exported_distances, top_overlap
+from completelook_build.heads import candidate_rows, heads_distances
 from completelook_build.showroom import CATEGORIES
-from completelook_build.training import load_model
+from completelook_build.training import load_model, read_held_out
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -114,6 +115,15 @@ def test_figures_are_those_of_the_exported_files_by_loops(
     # Pictures as alike as these show that the reduced precision was used at all.
     assert overlap < 1.0
     assert reduced != reference
+
+
+def test_the_heads_are_rounded_as_in_the_export_and_not_in_fp32(shop, small_showroom_model):
+    model = load_model(small_showroom_model)
+    test = read_held_out(model, Dataset.of(shop), ("test",), trained_scenes=True)["test"]
+    rows = candidate_rows(test)
+    full, short = (exported_distances(model, test, each)(0, rows) for each in ("fp32", "bf16"))
+    np.testing.assert_allclose(full, heads_distances(model.heads, test)(0, rows), atol=1e-5)
+    assert 1e-6 < np.abs(short - full).max() < 1e-2
 
 
 def test_fp32_against_itself_costs_nothing(measure):

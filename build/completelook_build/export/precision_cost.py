@@ -4,7 +4,7 @@ Both sides are the very backbone and heads that an export scripts, in either pre
 come through the cache, as those of `evaluate`: regions as FP16, which holds every BF16 and FP16 map
 as it is.
 
-Shapes: N pairs, P products, B scenes at a time, R = 196 regions, C categories, D = 128.
+Shapes: N pairs, P products, B scenes or products at a time, R = 196 regions, C categories, D = 128.
 """
 
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from completelook_build.heads import (
     Distances,
     ProductHead,
     SceneHead,
+    candidate_rows,
     pairwise_accuracy,
     score_pairs,
 )
@@ -28,6 +29,7 @@ from completelook_build.training import TrainedModel, read_held_out
 
 TOP = 10
 _SCENES_AT_ONCE = 64  # their regions take 50 MB
+_PRODUCTS_AT_ONCE = 1024  # their features 8 MB
 REFERENCE = "fp32"
 NOT_MEASURED = (
     f"cost against {REFERENCE}: not measured; --data DIR measures "
@@ -79,8 +81,8 @@ def measure_cost(model: TrainedModel, precision: str, dataset: Dataset) -> Preci
     cached = read_features(
         test.features.data, model.backbone(precision), dataset.features, ("test",)
     )
-    reference = served_distances(model, test, REFERENCE)
-    reduced = served_distances(model, replace(test, features=cached), precision)
+    reference = exported_distances(model, test, REFERENCE)
+    reduced = exported_distances(model, replace(test, features=cached), precision)
     return PrecisionCost(
         precision,
         len(test),
@@ -91,7 +93,7 @@ def measure_cost(model: TrainedModel, precision: str, dataset: Dataset) -> Preci
 
 
 @torch.inference_mode()
-def served_distances(model: TrainedModel, split: Split, precision: str) -> Distances:
+def exported_distances(model: TrainedModel, split: Split, precision: str) -> Distances:
     """The d = 2 - q_c . f_p of the heads as they are exported, on features of the backbone."""
     scene_head = SceneHead(model.heads, model.heads_id, PRECISIONS[precision]).eval()
     queries = np.concatenate(
@@ -101,9 +103,13 @@ def served_distances(model: TrainedModel, split: Split, precision: str) -> Dista
         ]
     )  # [N, D]
     product_head = ProductHead(model.heads, model.heads_id).eval()
-    rows = np.unique(np.concatenate(list(split.candidates.values())))
-    pooled = split.features.products.pooled(rows)
-    embeddings = product_head(pooled, _no_ids(len(pooled)))[0].numpy()  # [P, D]
+    rows = candidate_rows(split)  # [P]
+    embeddings = np.concatenate(
+        [
+            _embeddings(product_head, split, rows[start : start + _PRODUCTS_AT_ONCE])
+            for start in range(0, len(rows), _PRODUCTS_AT_ONCE)
+        ]
+    )  # [P, D]
 
     def distances(index: int, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
         similarities = embeddings[np.searchsorted(rows, wanted)] @ queries[index]
@@ -124,6 +130,15 @@ def _queries(scene_head: SceneHead, split: Split, pairs: slice) -> NDArray[np.fl
     of_category = contexts[torch.arange(len(rows)), torch.from_numpy(split.categories[pairs])]
     queries: NDArray[np.float32] = (scenes + of_category).numpy()
     return queries
+
+
+def _embeddings(
+    product_head: ProductHead, split: Split, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """f_p of some products, [B, D]."""
+    pooled = split.features.products.pooled(rows)
+    embeddings: NDArray[np.float32] = product_head(pooled, _no_ids(len(rows)))[0].numpy()
+    return embeddings
 
 
 def _no_ids(batch: int) -> torch.Tensor:
